@@ -1,0 +1,76 @@
+package audit
+
+// Act names what was done: "noun.verb in the past".
+type Act string
+
+// Orders.
+const (
+	OrderCreated    Act = "order.created"
+	OrderOpened     Act = "order.opened" // an order made over the API met its first browser
+	OrderScanned    Act = "order.scanned"
+	OrderSecondScan Act = "order.second_scan" // another phone tried a claimed order
+	OrderExtended   Act = "order.extended"
+	OrderFrozen     Act = "order.frozen" // the changing QR code was held still for a person who needs time
+	OrderCode       Act = "order.code"   // an eight-digit code was shown instead of the QR code
+	OrderChecked    Act = "order.checked"
+	OrderApproved   Act = "order.approved"
+	OrderCompleted  Act = "order.completed"
+	OrderCollected  Act = "order.collected"
+	OrderRejected   Act = "order.rejected"
+	OrderCancelled  Act = "order.cancelled"
+	OrderExpired    Act = "order.expired"
+	OrderFailed     Act = "order.failed"
+	OrderRefused    Act = "order.refused" // a step on an order was not allowed
+)
+
+// Binding a phone.
+const (
+	EnrolStarted    Act = "enrol.started"
+	EnrolCredential Act = "enrol.credential" // the phone made its passkey
+	EnrolCompleted  Act = "enrol.completed"
+	EnrolRefused    Act = "enrol.refused"
+	CardRevoked     Act = "card.revoked" // a citizen certificate was found revoked
+)
+
+// Devices.
+const (
+	DeviceBound     Act = "device.bound"
+	DeviceSuspended Act = "device.suspended"
+	DeviceResumed   Act = "device.resumed"
+	DeviceRemoved   Act = "device.removed"
+	DeviceRenamed   Act = "device.renamed"
+)
+
+// Keys and certificates.
+const (
+	KeyCreated           Act = "key.created"
+	KeyRetired           Act = "key.retired"
+	KeyDestroyed         Act = "key.destroyed"
+	AuthorityCreated     Act = "authority.created"
+	CertificateIssued    Act = "certificate.issued"
+	CertificateRevoked   Act = "certificate.revoked"
+	CertificateHeld      Act = "certificate.held"
+	CertificateRestored  Act = "certificate.restored"
+	RevocationListIssued Act = "crl.issued"
+)
+
+// Signing.
+const (
+	SignatureMade    Act = "signature.made"
+	SignatureRefused Act = "signature.refused"
+)
+
+// Clients, tokens, sessions.
+const (
+	ClientCreated   Act = "client.created"
+	ClientChanged   Act = "client.changed"
+	ClientSuspended Act = "client.suspended"
+	ClientRefused   Act = "client.refused" // a client could not authenticate or asked for what it may not have
+	AgencyCreated   Act = "agency.created"
+	TokenIssued     Act = "token.issued"
+	TokenRevoked    Act = "token.revoked"
+	TokenRefused    Act = "token.refused"
+	SessionStarted  Act = "session.started"
+	SessionEnded    Act = "session.ended"
+	SessionRefused  Act = "session.refused"
+)
