@@ -1,0 +1,38 @@
+package passkey
+
+import "sealgate/internal/fault"
+
+// The faults of this package, to be compared with errors.Is. Their causes name
+// the failed step of the ceremony in our own words; neither the expected
+// challenge nor the library's developer texts are ever in them.
+var (
+	// ErrMalformed: the response cannot be read, or breaks a rule of form.
+	ErrMalformed = fault.New(fault.Invalid, "passkey_malformed")
+	// ErrTooLarge: the same code, for a response over MaxResponse.
+	ErrTooLarge = fault.New(fault.TooLarge, "passkey_malformed")
+	// ErrChallenge: the answer is to another challenge.
+	ErrChallenge = fault.New(fault.Unprocessable, "passkey_challenge")
+	// ErrOrigin: the answer was made on another page, or in a frame.
+	ErrOrigin = fault.New(fault.Unprocessable, "passkey_origin")
+	// ErrRPID: the authenticator signed for another relying party.
+	ErrRPID = fault.New(fault.Unprocessable, "passkey_rpid")
+	// ErrUserVerification: no fingerprint, face or PIN was used.
+	ErrUserVerification = fault.New(fault.Unprocessable, "passkey_user_verification")
+	// ErrUserPresence: nobody touched the authenticator.
+	ErrUserPresence = fault.New(fault.Unprocessable, "passkey_user_presence")
+	// ErrSignature: the signature is not by the stored key over this answer.
+	ErrSignature = fault.New(fault.Unprocessable, "passkey_signature")
+	// ErrCounter: the signature is right but the counter did not grow: the key
+	// may have been copied. The caller suspends the device.
+	ErrCounter = fault.New(fault.Unprocessable, "passkey_counter")
+	// ErrBackupChanged: the signature is right but the backup flags cannot be.
+	ErrBackupChanged = fault.New(fault.Unprocessable, "passkey_backup_changed")
+	// ErrKeyUnsupported: the credential key is of another algorithm, weak or no key at all.
+	ErrKeyUnsupported = fault.New(fault.Unprocessable, "passkey_key_unsupported")
+	// ErrAttestation: the attestation statement is wrong, or less than the policy asks.
+	ErrAttestation = fault.New(fault.Unprocessable, "passkey_attestation")
+	// ErrUnknownCredential: the answer is by another credential than the one given.
+	ErrUnknownCredential = fault.New(fault.Unprocessable, "passkey_unknown_credential")
+	// ErrUserMismatch: the credential belongs to another user.
+	ErrUserMismatch = fault.New(fault.Unprocessable, "passkey_user_mismatch")
+)
