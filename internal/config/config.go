@@ -1,0 +1,123 @@
+// Package config reads the server's configuration: a YAML file, environment
+// variables, and defaults, in falling order of weight
+//
+//	environment  >  file  >  preset (what `sealgate dev` chooses)  >  default
+//
+// into one struct that has been checked as a whole. Every problem is reported
+// at once, in plain words; a key that nobody knows is a problem.
+//
+// The environment variable of the key "card.anchors_dir" is
+// SEALGATE_CARD_ANCHORS_DIR; lists are separated by commas. DATABASE_URL is
+// taken for database.url when SEALGATE_DATABASE_URL is not set.
+//
+// Durations are Go durations ("90s", "20m") or whole days ("365d").
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is a checked configuration. The tags are the documentation: see
+// Config.Describe.
+type Config struct {
+	Listen          string         `key:"listen" default:"127.0.0.1:8080" doc:"address and port the server listens on"`
+	PublicOrigin    string         `key:"public_origin" doc:"the one origin people and agencies see: https://HOST, or http://localhost:PORT for development"`
+	RPID            string         `key:"rp_id" doc:"domain the passkeys belong to; it can never change without losing all of them; the host of public_origin when not set"`
+	RPName          string         `key:"rp_name" default:"Sealgate 行動憑證" doc:"name of the service that phones show"`
+	NodeName        string         `key:"node_name" doc:"name of this node in logs and metrics; the host name when not set"`
+	DefaultLanguage string         `key:"default_language" default:"zh-Hant" oneof:"zh-Hant en" doc:"language of pages for browsers that ask for neither"`
+	Dev             bool           `key:"dev" doc:"development: files may be missing, http is allowed on localhost, test cards are trusted; never on a public machine"`
+	TrustedProxies  []netip.Prefix `key:"trusted_proxies" doc:"networks (CIDR) of the reverse proxies whose X-Forwarded-For is believed"`
+	MasterKeyFile   string         `key:"master_key_file" file:"yes" doc:"file with the master key that seals keys and national IDs in the database"`
+
+	TLS      TLS      `key:"tls"`
+	Database Database `key:"database"`
+	Card     Card     `key:"card"`
+	Egress   Egress   `key:"egress"`
+	Order    Order    `key:"order"`
+	Frame    Frame    `key:"frame"`
+	Mobile   Mobile   `key:"mobile"`
+	Citizen  Citizen  `key:"citizen"`
+	Passkey  Passkey  `key:"passkey"`
+	Signing  Signing  `key:"signing"`
+	Log      Log      `key:"log"`
+	Metrics  Metrics  `key:"metrics"`
+
+	sources map[string]string // key -> where its value is from
+}
+
+// TLS is set when the server itself, not a proxy in front, ends TLS.
+type TLS struct {
+	CertFile string `key:"cert_file" file:"yes" doc:"certificate chain (PEM) when the server itself ends TLS"`
+	KeyFile  string `key:"key_file" file:"yes" doc:"private key (PEM) of tls.cert_file"`
+}
+
+// Database says where PostgreSQL is.
+type Database struct {
+	URL            string `key:"url" secret:"yes" doc:"PostgreSQL 15 or newer: postgres://user:password@host/database"`
+	MaxConnections int    `key:"max_connections" default:"16" min:"2" max:"1000" doc:"connections this node keeps at most"`
+}
+
+// Card says which citizen cards are believed.
+type Card struct {
+	AnchorsDir       string `key:"anchors_dir" file:"yes" doc:"directory with the root certificates (*.cer, *.crt, *.pem) that citizen cards must lead to"`
+	IntermediatesDir string `key:"intermediates_dir" file:"yes" doc:"directory with the certificates of the authorities between card and root"`
+	PolicyOID        string `key:"policy_oid" default:"2.16.886.101.0.3.3" doc:"certificate policy a card's certificate must name (GPKI assurance level 3)"`
+}
+
+// Egress says what the server may fetch (OCSP, CRLs, webhooks).
+type Egress struct {
+	Allow         []string `key:"allow" default:"moica.nat.gov.tw,ocsp-moica.moi.gov.tw,crl-moica.moi.gov.tw,grca.nat.gov.tw,gca.nat.gov.tw" doc:"hosts the server may call: host, host:port, *.suffix"`
+	AllowLoopback bool     `key:"allow_loopback" doc:"let the server call itself and its neighbours on this machine; for development"`
+	AllowPrivate  bool     `key:"allow_private" doc:"let the server call addresses of private networks"`
+}
+
+// Order bounds the life of an order.
+type Order struct {
+	Lifetime          time.Duration `key:"lifetime" default:"120s" min:"30s" max:"20m" doc:"how long an order waits for a phone before it must be extended"`
+	MaxLifetime       time.Duration `key:"max_lifetime" default:"20m" min:"1m" max:"24h" doc:"how long an order lives at most, with every extension"`
+	PhoneStepLifetime time.Duration `key:"phone_step_lifetime" default:"3m" min:"30s" max:"30m" doc:"how long a phone that has scanned may take to approve"`
+}
+
+// Frame is about the moving QR code.
+type Frame struct {
+	Step          time.Duration `key:"step" default:"2s" min:"1s" max:"30s" doc:"how often the QR code changes"`
+	MaxAgeScanner time.Duration `key:"max_age_scanner" default:"10s" min:"2s" max:"5m" doc:"oldest QR code accepted from the scanner of the phone app"`
+	MaxAgeLink    time.Duration `key:"max_age_link" default:"45s" min:"5s" max:"10m" doc:"oldest QR code accepted when the phone's own camera opened it as a link"`
+	Frozen        time.Duration `key:"frozen" default:"60s" min:"10s" max:"10m" doc:"how long a QR code that a person has stopped stays good"`
+}
+
+// Mobile is about the certificates that are issued to phones' holders.
+type Mobile struct {
+	KeyAlgorithm        string        `key:"key_algorithm" default:"P-256" oneof:"P-256 P-384 RSA-2048 RSA-3072" doc:"key of a mobile certificate"`
+	CertificateLifetime time.Duration `key:"certificate_lifetime" default:"365d" min:"24h" max:"1826d" doc:"validity of a mobile certificate"`
+}
+
+// Citizen is about people and their devices.
+type Citizen struct {
+	ReleaseNationalID bool `key:"release_national_id" doc:"clients that were granted it may be told the national ID; otherwise it leaves the server never"`
+	DeviceLimit       int  `key:"device_limit" default:"5" min:"1" max:"50" doc:"devices one citizen may have bound at a time"`
+}
+
+// Passkey is about what phones must prove.
+type Passkey struct {
+	Attestation         string `key:"attestation" default:"monitor" oneof:"off monitor enforced" doc:"off: not asked; monitor: asked and noted; enforced: phones that do not prove their model are refused"`
+	AttestationRootsDir string `key:"attestation_roots_dir" file:"yes" doc:"directory with the root certificates attestation must lead to; needed by enforced"`
+}
+
+// Signing bounds one approval.
+type Signing struct {
+	BatchMax int `key:"batch_max" default:"200" min:"1" max:"2000" doc:"documents one approval may sign"`
+}
+
+// Log says how the log is written.
+type Log struct {
+	Level  string `key:"level" default:"info" oneof:"debug info warn error" doc:"least serious entry that is written"`
+	Format string `key:"format" default:"json" oneof:"json text" doc:"form of an entry"`
+}
+
+// Metrics says where Prometheus reads.
+type Metrics struct {
+	Listen string `key:"listen" doc:"address and port for Prometheus; off when not set; never the public address"`
+}
