@@ -2,6 +2,9 @@ package citizen
 
 import (
 	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,12 +89,35 @@ func TestMasked(t *testing.T) {
 	}
 }
 
-func TestVault(t *testing.T) {
-	v, err := NewVault(bytes.Repeat([]byte{7}, 32))
+// testVault seals with a cipher of its own: the keyring is another package's matter.
+func testVault(t *testing.T, fill byte) *Vault {
+	t.Helper()
+	block, err := aes.NewCipher(bytes.Repeat([]byte{fill}, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, _ := NewVault(bytes.Repeat([]byte{8}, 32))
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := NewVault(VaultConfig{
+		LookupSecret: bytes.Repeat([]byte{fill}, 32),
+		Seal: func(_ context.Context, purpose string, aad, value []byte) ([]byte, error) {
+			return aead.Seal(nil, nil, value, append([]byte(purpose), aad...)), nil
+		},
+		Open: func(_ context.Context, purpose string, aad, value []byte) ([]byte, error) {
+			return aead.Open(nil, nil, value, append([]byte(purpose), aad...))
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestVault(t *testing.T) {
+	ctx := t.Context()
+	v, other := testVault(t, 7), testVault(t, 8)
 	id, _ := ParseNationalID("A123456789")
 	mac := v.MAC(id)
 	if len(mac) != 32 || !bytes.Equal(mac, v.MAC(id)) || bytes.Equal(mac, other.MAC(id)) {
@@ -101,36 +127,26 @@ func TestVault(t *testing.T) {
 	if len(handle) != 32 || bytes.Equal(handle, mac) || bytes.Equal(handle, other.UserHandle(mac)) {
 		t.Error("the user handle must be its own keyed value")
 	}
-	sealed, err := v.Seal(FieldName, mac, "王小明")
+	sealed, err := v.Seal(ctx, FieldName, mac, "王小明")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := v.Open(FieldName, mac, sealed); err != nil || got != "王小明" {
+	if got, err := v.Open(ctx, FieldName, mac, sealed); err != nil || got != "王小明" {
 		t.Fatalf("positive control: %q, %v", got, err)
 	}
-	again, _ := v.Seal(FieldName, mac, "王小明")
-	if bytes.Equal(sealed, again) {
-		t.Error("two seals of one value are equal")
-	}
-	flipped := bytes.Clone(sealed)
-	flipped[len(flipped)-1] ^= 1
 	for what, f := range map[string]func() (string, error){
-		"other field":   func() (string, error) { return v.Open(FieldNationalID, mac, sealed) },
-		"other citizen": func() (string, error) { return v.Open(FieldName, other.MAC(id), sealed) },
-		"other key":     func() (string, error) { return other.Open(FieldName, mac, sealed) },
-		"changed":       func() (string, error) { return v.Open(FieldName, mac, flipped) },
-		"short":         func() (string, error) { return v.Open(FieldName, mac, sealed[:20]) },
-		"empty":         func() (string, error) { return v.Open(FieldName, mac, nil) },
-		"version":       func() (string, error) { return v.Open(FieldName, mac, append([]byte{2}, sealed[1:]...)) },
+		"other field":   func() (string, error) { return v.Open(ctx, FieldNationalID, mac, sealed) },
+		"other citizen": func() (string, error) { return v.Open(ctx, FieldName, other.MAC(id), sealed) },
+		"other key":     func() (string, error) { return other.Open(ctx, FieldName, mac, sealed) },
 	} {
 		if _, err := f(); err == nil {
 			t.Errorf("%s: opened", what)
 		}
 	}
-	if _, err := NewVault(make([]byte, 31)); err == nil {
+	if _, err := NewVault(VaultConfig{LookupSecret: make([]byte, 31), Seal: v.seal, Open: v.open}); err == nil {
 		t.Error("a short secret was accepted")
 	}
-	if _, err := v.Seal(FieldName, mac, strings.Repeat("x", maxSealed+1)); err == nil {
+	if _, err := v.Seal(ctx, FieldName, mac, strings.Repeat("x", maxSealed+1)); err == nil {
 		t.Error("an unbounded value was sealed")
 	}
 }

@@ -54,11 +54,11 @@ func (r *Registry) Person(ctx context.Context, id uuid.UUID) (Person, error) {
 	if err != nil {
 		return Person{}, err
 	}
-	name, err := r.vault.Open(FieldName, c.NationalIDMAC, c.SealedName)
+	name, err := r.vault.Open(ctx, FieldName, c.NationalIDMAC, c.SealedName)
 	if err != nil {
 		return Person{}, err
 	}
-	nationalID, err := r.vault.Open(FieldNationalID, c.NationalIDMAC, c.SealedNationalID)
+	nationalID, err := r.vault.Open(ctx, FieldNationalID, c.NationalIDMAC, c.SealedNationalID)
 	if err != nil {
 		return Person{}, err
 	}

@@ -1,11 +1,9 @@
 package citizen
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
+	"context"
 	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -13,62 +11,55 @@ import (
 
 // Vault keeps what is personal about a citizen: it makes the keyed hash by
 // which a national ID is found, the user handle of the citizen's passkeys, and
-// seals names and numbers. All keys are derived from one secret that lives
-// outside the tables it protects. It is safe for use by many goroutines.
+// has names and numbers sealed. It is safe for use by many goroutines.
 type Vault struct {
-	macKey    []byte
-	handleKey []byte
-	aead      cipher.AEAD
+	macKey     []byte
+	handleKey  []byte
+	seal, open SealFunc
 }
 
-// Field names what is sealed; it is part of what the seal authenticates, so
-// that one column's value cannot be put into another.
+// SealFunc seals or opens a value. The purpose names the column and separates
+// the keys; aad ties the value to its row. The keyring's Seal and Open are such.
+type SealFunc func(ctx context.Context, purpose string, aad, value []byte) ([]byte, error)
+
+// Field names what is sealed. It is the seal's purpose: one column's value
+// does not open as another's.
 type Field string
 
 // The sealed fields.
 const (
-	FieldNationalID Field = "national-id"
-	FieldName       Field = "name"
+	FieldNationalID Field = "citizen.national-id"
+	FieldName       Field = "citizen.name"
 )
 
-// sealVersion is the first byte of every sealed value: AES-256-GCM, 12-byte
-// random nonce, 16-byte tag.
-const sealVersion = 1
-
-// maxSealed bounds what Seal takes: names and numbers, nothing big.
+// maxSealed bounds what Seal takes, in bytes: names and numbers, nothing big.
 const maxSealed = 1024
 
-var errSealed = errors.New("citizen: sealed value does not open")
+// VaultConfig is what a vault stands on.
+type VaultConfig struct {
+	// LookupSecret, at least 32 bytes, lives outside the tables it protects. It
+	// can never change: national IDs would no longer be found.
+	LookupSecret []byte
+	Seal, Open   SealFunc
+}
 
-// NewVault derives the keys (HKDF-SHA-256, RFC 5869) from a secret of at least 32 bytes.
-func NewVault(secret []byte) (*Vault, error) {
-	if len(secret) < 32 {
-		return nil, errors.New("citizen: the vault's secret is shorter than 32 bytes")
+// NewVault derives the keys (HKDF-SHA-256, RFC 5869).
+func NewVault(cfg VaultConfig) (*Vault, error) {
+	if len(cfg.LookupSecret) < 32 {
+		return nil, errors.New("citizen: the lookup secret is shorter than 32 bytes")
 	}
-	derive := func(use string) ([]byte, error) {
-		return hkdf.Key(sha256.New, secret, nil, "sealgate/citizen/v1/"+use, 32)
+	if cfg.Seal == nil || cfg.Open == nil {
+		return nil, errors.New("citizen: a vault needs Seal and Open")
 	}
-	mac, err := derive("national-id-mac")
+	mac, err := hkdf.Key(sha256.New, cfg.LookupSecret, nil, "sealgate/citizen/v1/national-id-mac", 32)
 	if err != nil {
 		return nil, err
 	}
-	handle, err := derive("user-handle")
+	handle, err := hkdf.Key(sha256.New, cfg.LookupSecret, nil, "sealgate/citizen/v1/user-handle", 32)
 	if err != nil {
 		return nil, err
 	}
-	seal, err := derive("seal")
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(seal)
-	if err != nil {
-		return nil, err
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, err
-	}
-	return &Vault{macKey: mac, handleKey: handle, aead: aead}, nil
+	return &Vault{macKey: mac, handleKey: handle, seal: cfg.Seal, open: cfg.Open}, nil
 }
 
 // MAC gives the 32-byte keyed hash (HMAC-SHA-256) that stands for a national ID
@@ -89,30 +80,15 @@ func mac(key, message []byte) []byte {
 
 // Seal encrypts a field of the citizen whose national ID has this MAC. The seal
 // is bound to both: it opens for no other citizen and as no other field.
-func (v *Vault) Seal(field Field, nationalIDMAC []byte, value string) ([]byte, error) {
+func (v *Vault) Seal(ctx context.Context, field Field, nationalIDMAC []byte, value string) ([]byte, error) {
 	if len(value) > maxSealed {
 		return nil, fmt.Errorf("citizen: %s of %d bytes is too long to seal", field, len(value))
 	}
-	out := make([]byte, 1+v.aead.NonceSize(), 1+v.aead.NonceSize()+len(value)+v.aead.Overhead())
-	out[0] = sealVersion
-	nonce := out[1:]
-	_, _ = rand.Read(nonce) // never fails (crypto/rand)
-	return v.aead.Seal(out, nonce, []byte(value), additional(field, nationalIDMAC)), nil
+	return v.seal(ctx, string(field), nationalIDMAC, []byte(value))
 }
 
 // Open decrypts what Seal made. Its error tells nothing about the value.
-func (v *Vault) Open(field Field, nationalIDMAC, sealed []byte) (string, error) {
-	n := v.aead.NonceSize()
-	if len(sealed) < 1+n+v.aead.Overhead() || sealed[0] != sealVersion {
-		return "", errSealed
-	}
-	plain, err := v.aead.Open(nil, sealed[1:1+n], sealed[1+n:], additional(field, nationalIDMAC))
-	if err != nil {
-		return "", errSealed
-	}
-	return string(plain), nil
-}
-
-func additional(field Field, nationalIDMAC []byte) []byte {
-	return append([]byte(string(field)+"\x00"), nationalIDMAC...)
+func (v *Vault) Open(ctx context.Context, field Field, nationalIDMAC, sealed []byte) (string, error) {
+	plain, err := v.open(ctx, string(field), nationalIDMAC, sealed)
+	return string(plain), err
 }
