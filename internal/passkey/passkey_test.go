@@ -18,7 +18,9 @@ const (
 
 var handle = bytes.Repeat([]byte{0x5A}, 32)
 
-func user() passkey.User { return passkey.User{Handle: handle, Name: "測試手機", DisplayName: "測試民眾"} }
+func user() passkey.User {
+	return passkey.User{Handle: handle, Name: "測試手機", DisplayName: "測試民眾"}
+}
 
 func newRP(t testing.TB, change ...func(*passkey.Config)) *passkey.RelyingParty {
 	t.Helper()
