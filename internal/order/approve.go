@@ -1,0 +1,169 @@
+package order
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"sealgate/internal/audit"
+	"sealgate/internal/fault"
+	"sealgate/internal/passkey"
+)
+
+// ApproveRequest is a phone's assertion over an order.
+type ApproveRequest struct {
+	Order     ID
+	Token     string
+	Assertion []byte // the JSON of PublicKeyCredential.toJSON()
+	LeftOut   []int  // documents the person left out, rising indexes
+	From      Origin
+}
+
+// Outcome is what the phone is told after approving.
+type Outcome struct {
+	View
+	DeviceName string
+}
+
+// Approve checks the assertion over the order's content and, in one
+// transaction, moves the order on and keeps the evidence. The challenge is
+// consumed by that transaction: a second assertion finds the order approved.
+func (s *Service) Approve(ctx context.Context, r ApproveRequest) (*Outcome, error) {
+	assertion, err := passkey.ParseAssertion(r.Assertion)
+	if err != nil {
+		return nil, s.refuseUnread(ctx, r, err)
+	}
+	o, device, err := s.cfg.Store.ForApproval(ctx, r.Order, assertion.CredentialID, s.now())
+	if err != nil {
+		return nil, err
+	}
+	e := entry(audit.OrderApproved, o, r.From)
+	if device != nil {
+		e = e.ByCitizen(device.CitizenID).Device(device.ID)
+	}
+	a, err := s.judge(ctx, o, device, assertion, r)
+	if err != nil {
+		return nil, s.refuse(ctx, e, err)
+	}
+	a.Audit = e.With(audit.KeySource, string(o.ClaimSource)).With(audit.KeyACR, a.ACR)
+	if o.Kind == Sign {
+		a.Audit = a.Audit.WithInt(audit.KeyLeftOut, len(a.LeftOut))
+	}
+	if err := s.cfg.Store.Approve(ctx, *a); err != nil {
+		return nil, s.refuse(ctx, e, s.explain(ctx, r.Order, err))
+	}
+	s.Wake(r.Order)
+	if o.Kind == Sign {
+		s.cfg.Finish(o.ID.UUID())
+	}
+	o.State, o.ApprovedAt, o.ACR = Approved, &a.At, a.ACR
+	view, err := newView(o)
+	if err != nil {
+		return nil, err
+	}
+	return &Outcome{View: *view, DeviceName: device.Name}, nil
+}
+
+// refuseUnread records an assertion that could not even be read, where the
+// order exists.
+func (s *Service) refuseUnread(ctx context.Context, r ApproveRequest, err error) error {
+	o, findErr := s.cfg.Store.Find(ctx, r.Order)
+	if findErr != nil {
+		return findErr
+	}
+	return s.refuse(ctx, entry(audit.OrderApproved, o, r.From), err)
+}
+
+// judge holds every rule between an assertion and an approval.
+func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *passkey.Assertion, r ApproveRequest) (*Approval, error) {
+	now := s.now()
+	if !o.holds(r.Token) {
+		return nil, ErrWrongClaim
+	}
+	if state := o.StateAt(now); state != Scanned {
+		return nil, state.asFault()
+	}
+	content, err := ParseContent(o.Content)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case o.Kind == Enrol:
+		return nil, ErrKind
+	case o.CheckNeeded():
+		return nil, ErrCheckNeeded
+	case d == nil:
+		return nil, ErrDeviceUnknown
+	case !d.CitizenActive:
+		return nil, ErrCitizenFrozen
+	case !d.Active:
+		return nil, ErrDeviceStopped
+	case !bytes.Equal(assertion.UserHandle, d.UserHandle):
+		return nil, ErrDeviceUnknown
+	case o.SubjectCitizenID != nil && *o.SubjectCitizenID != d.CitizenID:
+		return nil, ErrWrongCitizen
+	case o.Kind == Login && len(r.LeftOut) > 0:
+		return nil, ErrLeftOut
+	}
+	if o.Kind == Sign {
+		if err := checkLeftOut(r.LeftOut, len(content.Documents)); err != nil {
+			return nil, err
+		}
+	}
+	challenge := o.Challenge(r.LeftOut)
+	verified, err := s.cfg.RelyingParty.Verify(assertion, d.Credential, challenge[:])
+	if err != nil {
+		return nil, s.stopCloned(ctx, o, d, r, err)
+	}
+	acr := reachedACR(o.ClaimSource, d.Credential.Attested)
+	if !ACRSatisfies(acr, content.demanded().MinimumACR) {
+		return nil, ErrRoadRefused
+	}
+	auth, err := authorization(o, d, r.LeftOut)
+	if err != nil {
+		return nil, err
+	}
+	return &Approval{Order: o.ID, ClaimHash: o.ClaimHash, Device: *d, Assertion: assertion, Verified: verified, Content: o.Content,
+		LeftOut: r.LeftOut, RPID: s.cfg.RPID, ACR: acr, At: now, Authorization: auth}, nil
+}
+
+// stopCloned suspends a device whose signature counter went back: there may be
+// two copies of its key (WebAuthn Level 3 §6.1.1). Other faults pass through.
+func (s *Service) stopCloned(ctx context.Context, o *Order, d *Device, r ApproveRequest, err error) error {
+	if !errors.Is(err, passkey.ErrCounter) {
+		return err
+	}
+	e := entry(audit.DeviceSuspended, o, r.From).Citizen(d.CitizenID).Device(d.ID).With(audit.KeyReason, "counter")
+	if suspendErr := s.cfg.Suspend(ctx, d.ID, "counter", e); suspendErr != nil {
+		return fault.Wrap(fault.Unavailable, "internal", errors.Join(err, suspendErr))
+	}
+	return ErrDeviceCounter.Because(err)
+}
+
+// RejectRequest is a person's no.
+type RejectRequest struct {
+	Order  ID
+	Token  string
+	Reason string // not_me, changed_mind, fraud
+	From   Origin
+}
+
+// rejectReasons are the words a phone may give.
+var rejectReasons = map[string]bool{"not_me": true, "changed_mind": true, "fraud": true}
+
+// Reject ends an order from the phone that holds its claim. Nothing is released.
+func (s *Service) Reject(ctx context.Context, r RejectRequest) error {
+	o, err := s.cfg.Store.Find(ctx, r.Order)
+	if err != nil {
+		return err
+	}
+	reason := r.Reason
+	if !rejectReasons[reason] {
+		reason = "changed_mind"
+	}
+	e := entry(audit.OrderRejected, o, r.From).By(audit.ActorCitizen, "").With(audit.KeyReason, reason)
+	if !o.holds(r.Token) {
+		return s.refuse(ctx, e, ErrWrongClaim)
+	}
+	return s.end(ctx, o, Ending{Order: o.ID, To: Rejected, Reason: reason, ClaimHash: o.ClaimHash, Audit: e})
+}

@@ -1,0 +1,64 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"sealgate/internal/audit"
+	"sealgate/internal/order"
+)
+
+// Open binds an order that was made over the API to its first browser. The
+// clock of a person who sees the QR picture starts now.
+func (s OrderStore) Open(ctx context.Context, id order.ID, startHash, browserHash []byte, entry audit.Entry) error {
+	return s.db.pipeline(ctx, func(b *batch) {
+		b.one(order.ErrState, `UPDATE orders SET browser_hash = $3
+			WHERE id = $1 AND state = 'created' AND start_hash = $2 AND browser_hash IS NULL`, id.UUID(), startHash, browserHash)
+		queueAudit(b, entry)
+	})
+}
+
+// Extend gives a created order more time.
+func (s OrderStore) Extend(ctx context.Context, id order.ID, browserHash []byte, until time.Time, most int, entry audit.Entry) error {
+	return s.db.pipeline(ctx, func(b *batch) {
+		b.one(order.ErrState, `UPDATE orders SET expires_at = least($3, final_expires_at), extended = extended + 1
+			WHERE id = $1 AND browser_hash = $2 AND state = 'created' AND expires_at > $5 AND extended < $4`,
+			id.UUID(), browserHash, until, most, entry.At)
+		queueAudit(b, entry)
+	})
+}
+
+// Freeze holds one frame still.
+func (s OrderStore) Freeze(ctx context.Context, id order.ID, browserHash []byte, step int, at time.Time, entry audit.Entry) error {
+	return s.db.pipeline(ctx, func(b *batch) {
+		b.one(order.ErrState, `UPDATE orders SET frozen_step = $3, frozen_at = $4
+			WHERE id = $1 AND browser_hash = $2 AND state = 'created' AND expires_at > $4`, id.UUID(), browserHash, step, at)
+		queueAudit(b, entry)
+	})
+}
+
+// SetCode keeps the MAC of a typed code; an earlier code of the order ends.
+func (s OrderStore) SetCode(ctx context.Context, id order.ID, browserHash, mac []byte, until time.Time, entry audit.Entry) error {
+	return s.db.pipeline(ctx, func(b *batch) {
+		b.one(order.ErrState, `UPDATE orders SET code_mac = $3, code_expires_at = $4, expires_at = greatest(expires_at, least($4, final_expires_at))
+			WHERE id = $1 AND browser_hash = $2 AND state = 'created' AND expires_at > $5`, id.UUID(), browserHash, mac, until, entry.At)
+		queueAudit(b, entry)
+	})
+}
+
+// Check uses up one try at the two digits. The try is counted by the same
+// statement that compares, so parallel guesses cannot share one.
+func (s OrderStore) Check(ctx context.Context, id order.ID, browserHash []byte, digits string, most int, at time.Time, entry audit.Entry) (passed bool, tries int, err error) {
+	err = s.db.pipeline(ctx, func(b *batch) {
+		b.scan(order.ErrState, func(row pgx.Row) error { return row.Scan(&passed, &tries) },
+			`UPDATE orders SET check_tries = check_tries + 1,
+			check_passed_at = CASE WHEN check_digits = $3 THEN $5::timestamptz END
+			WHERE id = $1 AND browser_hash = $2 AND state = 'scanned' AND expires_at > $5
+			AND check_digits IS NOT NULL AND check_passed_at IS NULL AND check_tries < $4
+			RETURNING check_passed_at IS NOT NULL, check_tries`, id.UUID(), browserHash, digits, most, at)
+		queueAudit(b, entry)
+	})
+	return passed, tries, err
+}
