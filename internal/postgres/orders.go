@@ -194,11 +194,7 @@ func (s OrderStore) Approve(ctx context.Context, a order.Approval) error {
 			WHERE id = $1 AND state = 'scanned' AND claim_hash = $2 AND expires_at > $7
 			AND (check_digits IS NULL OR check_passed_at IS NOT NULL)`,
 			a.Order.UUID(), a.ClaimHash, a.Device.CitizenID, a.Device.ID, a.ACR, leftOut, a.At)
-		// The counter is compared again: of two assertions at once with a
-		// counting authenticator only one may pass.
-		b.one(order.ErrDeviceStopped, `UPDATE devices SET sign_count = $2, backup_state = $3, last_used_at = $4
-			WHERE id = $1 AND state = 'active' AND (sign_count = $5 OR ($2 = 0 AND sign_count = 0))`,
-			a.Device.ID, int64(a.Verified.NewSignCount), a.Verified.BackupState, a.At, int64(a.Device.Credential.SignCount))
+		queueDeviceUse(b, a.Device, a.Verified.NewSignCount, a.Verified.BackupState, a.At)
 		b.one(errNoRow, `INSERT INTO approvals (order_id, citizen_id, device_id, credential_id, cose_key, content, left_out,
 			authenticator_data, client_data_json, signature, rp_id, acr, approved_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
