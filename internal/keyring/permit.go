@@ -12,7 +12,7 @@ import (
 )
 
 // maxPermitted bounds the signatures of one permit.
-const maxPermitted = 1000
+const maxPermitted = 2000
 
 // Permit allows one citizen's key to sign a list of exact values, each once.
 // It can be used once. Package signing makes it, from an approval it has
@@ -27,7 +27,7 @@ type Permit struct {
 
 // NewPermit makes a permit. Order and digestsHash name the stored
 // authorization that the approval produced; values are the hash values (made
-// with hash) that the key may sign, at most 1000.
+// with hash) that the key may sign, at most 2000.
 func NewPermit(order, key uuid.UUID, digestsHash [32]byte, hash crypto.Hash, values [][]byte) (Permit, error) {
 	if order == uuid.Nil || key == uuid.Nil || len(values) == 0 || len(values) > maxPermitted || !hash.Available() {
 		return Permit{}, errors.New("keyring: an incomplete permit")
