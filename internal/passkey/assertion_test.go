@@ -481,4 +481,3 @@ func BenchmarkRegister(b *testing.B) {
 		}
 	}
 }
-
