@@ -1,0 +1,425 @@
+package certpath
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// Fetcher brings bytes from an address. Its fields are the method values of
+// egress.Client: Fetcher{Get: client.Get, Post: client.Post}.
+type Fetcher struct {
+	Get  func(ctx context.Context, url, accept string, max int64) ([]byte, error)
+	Post func(ctx context.Context, url, contentType string, body []byte, accept string, max int64) ([]byte, error)
+}
+
+// CheckerConfig says how status is asked for. The zero value of each field but
+// Fetch is a working choice.
+type CheckerConfig struct {
+	Fetch Fetcher
+	// Now is the clock. Nil is time.Now.
+	Now func() time.Time
+	// Skew is how far a responder's clock may differ from ours. Zero is 5 minutes.
+	Skew time.Duration
+	// OCSPMaxAge bounds how long an OCSP answer is reused, and how old one without
+	// nextUpdate may be. Zero is 10 minutes: a revoked card stops that fast.
+	OCSPMaxAge time.Duration
+	// CRLMaxAge bounds how long a list is reused before a newer one is asked for.
+	// If none is to be had, the old one serves until its nextUpdate. Zero is 1 hour.
+	CRLMaxAge time.Duration
+	// MaxCRLBytes bounds one list. Zero is 16 MiB (MOICA's complete list has 5 MiB).
+	MaxCRLBytes int64
+	// Timeout bounds one question to one source. Zero is 8 s.
+	Timeout time.Duration
+	// CertIDHash is used in questions. Zero is SHA-1, which every responder knows
+	// (RFC 5019 §2.1.1); it names a certificate here and secures nothing.
+	CertIDHash crypto.Hash
+	// RequireNonce refuses answers that leave out our nonce. Many responders
+	// answer from a store and cannot (RFC 5019 §4).
+	RequireNonce bool
+	// CacheEntries bounds remembered OCSP answers. Zero is 16,384.
+	CacheEntries int
+	// CacheCRLs bounds remembered lists. Zero is 16.
+	CacheCRLs int
+}
+
+// Checker asks for the revocation status of certificates: OCSP first, else CRL.
+// It is safe for concurrent use.
+type Checker struct {
+	cfg  CheckerConfig
+	mu   sync.Mutex
+	ocsp map[[32]byte]Evidence
+	crls map[string]*cachedCRL
+	load singleflight.Group
+}
+
+type cachedCRL struct {
+	crl     *CRL
+	fetched time.Time
+}
+
+// Sources of Evidence.
+const (
+	SourceOCSP = "ocsp"
+	SourceCRL  = "crl"
+)
+
+// Evidence is one authentic answer about one certificate, kept so that anybody
+// can check it again. Raw is shared between answers from one list: do not change it.
+type Evidence struct {
+	Certificate *x509.Certificate
+	Issuer      *x509.Certificate
+	Source      string // SourceOCSP or SourceCRL
+	URL         string
+	Raw         []byte // OCSPResponse or CertificateList, DER
+	Status      CertStatus
+	RevokedAt   time.Time // when StatusRevoked; may lie after the time asked for
+	Reason      int       // RFC 5280 §5.3.1
+	ThisUpdate  time.Time
+	NextUpdate  time.Time         // zero when the answer names none
+	Responder   *x509.Certificate // who signed an OCSP answer
+}
+
+// NewChecker checks the configuration and makes a Checker.
+func NewChecker(cfg CheckerConfig) (*Checker, error) {
+	if cfg.Fetch.Get == nil || cfg.Fetch.Post == nil {
+		return nil, errors.New("certpath: a checker needs a fetcher")
+	}
+	if cfg.CertIDHash == 0 {
+		cfg.CertIDHash = crypto.SHA1
+	}
+	if _, err := oidByHash(cfg.CertIDHash); err != nil {
+		return nil, err
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&cfg.Skew, 5 * time.Minute}, {&cfg.OCSPMaxAge, 10 * time.Minute}, {&cfg.CRLMaxAge, time.Hour}, {&cfg.Timeout, 8 * time.Second}} {
+		if *d.v < 0 {
+			return nil, errors.New("certpath: negative duration")
+		}
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	if cfg.MaxCRLBytes <= 0 {
+		cfg.MaxCRLBytes = 16 << 20
+	}
+	if cfg.CacheEntries <= 0 {
+		cfg.CacheEntries = 16384
+	}
+	if cfg.CacheCRLs <= 0 {
+		cfg.CacheCRLs = 16
+	}
+	return &Checker{cfg: cfg, ocsp: make(map[[32]byte]Evidence), crls: make(map[string]*cachedCRL)}, nil
+}
+
+// Check asks whether cert, issued by issuer, was revoked at the time at. Evidence
+// comes with ErrRevoked too. Every other failure is ErrStatusUnknown: a source
+// that cannot be reached, is stale, or is not authentic says nothing.
+//
+// The sources speak about now. For a time in the past a revocation after that
+// time is reported in the Evidence and is no error. A time in the future is
+// unknown. So is the state of a certificate that has expired since: lists drop
+// expired certificates (RFC 5280 §3.3), so "not listed" proves nothing any more.
+func (c *Checker) Check(ctx context.Context, cert, issuer *x509.Certificate, at time.Time) (*Evidence, error) {
+	if at.After(c.cfg.Now().Add(c.cfg.Skew)) {
+		return nil, ErrStatusUnknown.Because(errors.New("status of a future time"))
+	}
+	if err := plausibleSerial(cert.SerialNumber); err != nil {
+		return nil, ErrMalformed.Because(err)
+	}
+	var reasons []error
+	for _, url := range httpOnly(cert.OCSPServer) {
+		ev, err := c.askOCSP(ctx, url, cert, issuer)
+		if err == nil {
+			err = c.conclusive(ev)
+		}
+		if err == nil {
+			return judge(ev, at)
+		}
+		reasons = append(reasons, fmt.Errorf("OCSP %s: %w", url, err))
+	}
+	ev, err := c.checkCRLs(ctx, cert, issuer)
+	if err == nil {
+		return judge(ev, at)
+	}
+	reasons = append(reasons, err)
+	return nil, ErrStatusUnknown.Because(fmt.Errorf("serial %x: %w", cert.SerialNumber, errors.Join(reasons...)))
+}
+
+// checkCRLs asks the distribution points in the order of the certificate.
+func (c *Checker) checkCRLs(ctx context.Context, cert, issuer *x509.Certificate) (*Evidence, error) {
+	var reasons []error
+	for _, url := range httpOnly(cert.CRLDistributionPoints) {
+		ev, err := c.askCRL(ctx, url, cert, issuer)
+		if err == nil {
+			err = c.conclusive(ev)
+		}
+		if err == nil {
+			return ev, nil
+		}
+		reasons = append(reasons, fmt.Errorf("CRL %s: %w", url, err))
+	}
+	if len(reasons) == 0 {
+		return nil, errors.New("the certificate names no CRL")
+	}
+	return nil, errors.Join(reasons...)
+}
+
+// conclusive tells whether an authentic answer settles the question.
+func (c *Checker) conclusive(ev *Evidence) error {
+	switch {
+	case ev.Status == StatusRevoked:
+		return nil
+	case ev.Status != StatusGood:
+		return errors.New("the responder does not know the certificate")
+	case ev.ThisUpdate.After(ev.Certificate.NotAfter):
+		return errors.New("the answer was given after the certificate expired")
+	}
+	return nil
+}
+
+func judge(ev *Evidence, at time.Time) (*Evidence, error) {
+	if ev.Status == StatusRevoked && !ev.RevokedAt.After(at) {
+		return ev, revokedFault(ev)
+	}
+	return ev, nil
+}
+
+// httpOnly leaves out ldap and anything else we do not speak, and bounds the number.
+func httpOnly(urls []string) []string {
+	var out []string
+	for _, u := range urls {
+		lower := strings.ToLower(u)
+		if len(out) < 4 && (strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://")) {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// fresh checks an answer's period against the clock (RFC 6960 §4.2.2.1).
+func (c *Checker) fresh(this, next time.Time, maxAge time.Duration) error {
+	now := c.cfg.Now()
+	switch {
+	case this.After(now.Add(c.cfg.Skew)):
+		return fmt.Errorf("thisUpdate %s lies in the future", this.Format(time.RFC3339))
+	case next.IsZero() && now.Sub(this) > maxAge+c.cfg.Skew:
+		return fmt.Errorf("answer of %s without nextUpdate is too old", this.Format(time.RFC3339))
+	case !next.IsZero() && next.Before(this):
+		return errors.New("nextUpdate lies before thisUpdate")
+	case !next.IsZero() && now.After(next.Add(c.cfg.Skew)):
+		return fmt.Errorf("answer is stale since %s", next.Format(time.RFC3339))
+	}
+	return nil
+}
+
+func (c *Checker) askOCSP(ctx context.Context, url string, cert, issuer *x509.Certificate) (*Evidence, error) {
+	key := cacheKey(cert, issuer)
+	if ev, ok := c.cachedOCSP(key); ok {
+		return ev, nil
+	}
+	id, err := NewCertID(cert, issuer, c.cfg.CertIDHash)
+	if err != nil {
+		return nil, err
+	}
+	req := OCSPRequest{IDs: []CertID{id}, Nonce: make([]byte, 32)} // RFC 9654 §2.1
+	rand.Read(req.Nonce)
+	body, err := req.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	raw, err := c.cfg.Fetch.Post(ctx, url, "application/ocsp-request", body, "application/ocsp-response", maxOCSPResponseBytes)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := ParseOCSPResponse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if resp.Nonce == nil && c.cfg.RequireNonce || resp.Nonce != nil && string(resp.Nonce) != string(req.Nonce) {
+		return nil, errors.New("the nonce is not ours")
+	}
+	ev, err := c.readAnswer(ctx, resp, cert, issuer)
+	if err != nil {
+		return nil, err
+	}
+	ev.URL = url
+	c.rememberOCSP(key, ev)
+	return ev, nil
+}
+
+// readAnswer verifies a response and finds the part about cert.
+func (c *Checker) readAnswer(ctx context.Context, resp *OCSPResponse, cert, issuer *x509.Certificate) (*Evidence, error) {
+	notRevoked := func(responder *x509.Certificate) error {
+		// By list only: asking the responder about itself would prove nothing.
+		ev, err := c.checkCRLs(ctx, responder, issuer)
+		if err == nil {
+			_, err = judge(ev, c.cfg.Now())
+		}
+		return err
+	}
+	responder, err := resp.Responder(issuer, c.cfg.Now(), notRevoked)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range resp.Statuses {
+		want, err := NewCertID(cert, issuer, s.ID.Hash)
+		if err != nil || !want.Equal(s.ID) {
+			continue
+		}
+		if err := c.fresh(s.ThisUpdate, s.NextUpdate, c.cfg.OCSPMaxAge); err != nil {
+			return nil, err
+		}
+		return &Evidence{Certificate: cert, Issuer: issuer, Source: SourceOCSP, Raw: resp.Raw,
+			Status: s.Status, RevokedAt: s.RevokedAt, Reason: s.Reason,
+			ThisUpdate: s.ThisUpdate, NextUpdate: s.NextUpdate, Responder: responder}, nil
+	}
+	return nil, errors.New("the response is about another certificate")
+}
+
+// cacheKey names a certificate under one issuing key: serial numbers are unique
+// only there.
+func cacheKey(cert, issuer *x509.Certificate) [32]byte {
+	h := sha256.New()
+	h.Write(issuer.Raw)
+	h.Write(cert.Raw)
+	return [32]byte(h.Sum(nil))
+}
+
+func (c *Checker) cachedOCSP(key [32]byte) (*Evidence, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ev, ok := c.ocsp[key]
+	if !ok {
+		return nil, false
+	}
+	if !c.reusable(ev) {
+		delete(c.ocsp, key)
+		return nil, false
+	}
+	return &ev, true
+}
+
+// reusable: until nextUpdate and no older than OCSPMaxAge. The age counts from
+// thisUpdate at the earliest, so a stored answer does not get a second life.
+func (c *Checker) reusable(ev Evidence) bool {
+	now := c.cfg.Now()
+	return !ev.NextUpdate.IsZero() && now.Before(ev.NextUpdate) && now.Before(ev.ThisUpdate.Add(c.cfg.OCSPMaxAge)) &&
+		!ev.ThisUpdate.After(now.Add(c.cfg.Skew))
+}
+
+func (c *Checker) rememberOCSP(key [32]byte, ev *Evidence) {
+	if ev.Status == StatusUnknown || !c.reusable(*ev) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.ocsp) >= c.cfg.CacheEntries {
+		for k, old := range c.ocsp {
+			if !c.reusable(old) {
+				delete(c.ocsp, k)
+			}
+		}
+		for k := range c.ocsp { // still full: any will do, order of a map is random
+			if len(c.ocsp) < c.cfg.CacheEntries {
+				break
+			}
+			delete(c.ocsp, k)
+		}
+	}
+	c.ocsp[key] = *ev
+}
+
+func (c *Checker) askCRL(ctx context.Context, url string, cert, issuer *x509.Certificate) (*Evidence, error) {
+	crl, err := c.crl(ctx, url, issuer)
+	if err != nil {
+		return nil, err
+	}
+	if err := crl.Covers(cert); err != nil {
+		return nil, err
+	}
+	ev := &Evidence{Certificate: cert, Issuer: issuer, Source: SourceCRL, URL: url, Raw: crl.Raw,
+		Status: StatusGood, ThisUpdate: crl.ThisUpdate, NextUpdate: crl.NextUpdate}
+	if at, reason, revoked := crl.Lookup(cert.SerialNumber); revoked {
+		ev.Status, ev.RevokedAt, ev.Reason = StatusRevoked, at, reason
+	}
+	return ev, nil
+}
+
+// crl gives the issuer's verified, fresh list from url, from memory if young
+// enough. Many callers at once cause one download.
+func (c *Checker) crl(ctx context.Context, url string, issuer *x509.Certificate) (*CRL, error) {
+	id := sha256.Sum256(issuer.Raw)
+	key := string(id[:]) + url
+	now := c.cfg.Now()
+	c.mu.Lock()
+	old := c.crls[key]
+	c.mu.Unlock()
+	if old != nil && c.fresh(old.crl.ThisUpdate, old.crl.NextUpdate, 0) == nil && now.Sub(old.fetched) < c.cfg.CRLMaxAge && now.Before(old.crl.NextUpdate) {
+		return old.crl, nil
+	}
+	// The download outlives the caller that happened to start it.
+	shared := context.WithoutCancel(ctx)
+	ch := c.load.DoChan(key, func() (any, error) { return c.fetchCRL(shared, url, issuer, key) })
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case r := <-ch:
+		if r.Err == nil {
+			return r.Val.(*CRL), nil
+		}
+		if old != nil && c.fresh(old.crl.ThisUpdate, old.crl.NextUpdate, 0) == nil {
+			return old.crl, nil
+		}
+		return nil, r.Err
+	}
+}
+
+func (c *Checker) fetchCRL(ctx context.Context, url string, issuer *x509.Certificate, key string) (*CRL, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	raw, err := c.cfg.Fetch.Get(ctx, url, "application/pkix-crl", c.cfg.MaxCRLBytes)
+	if err != nil {
+		return nil, err
+	}
+	crl, err := ParseCRL(raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := crl.Verify(issuer); err != nil {
+		return nil, err
+	}
+	if err := c.fresh(crl.ThisUpdate, crl.NextUpdate, 0); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// An older list than the one we have would forget revocations.
+	if old := c.crls[key]; old != nil && crl.ThisUpdate.Before(old.crl.ThisUpdate) {
+		return nil, errors.New("older than the list already seen")
+	}
+	if _, replaces := c.crls[key]; !replaces && len(c.crls) >= c.cfg.CacheCRLs {
+		for k := range c.crls {
+			delete(c.crls, k)
+			break
+		}
+	}
+	c.crls[key] = &cachedCRL{crl: crl, fetched: c.cfg.Now()}
+	return crl, nil
+}

@@ -1,0 +1,97 @@
+package certpath
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+)
+
+// RevocationMode says whose status is asked for.
+type RevocationMode uint8
+
+const (
+	// RevocationLeaf demands a good status for the end certificate. The default.
+	RevocationLeaf RevocationMode = iota
+	// RevocationPath demands it for the end certificate, and for each CA below
+	// the anchor that names a source (OCSP or CRL) for its own status.
+	RevocationPath
+	// RevocationNone asks nobody: for certificates too short-lived to revoke, and
+	// for paths whose status comes from elsewhere.
+	RevocationNone
+)
+
+// Profile is what a purpose demands of a certificate and its path, as data.
+type Profile struct {
+	// Name is for logs and reports, e.g. "citizen".
+	Name string
+	// Policies: the path must be valid for at least one of these (RFC 5280
+	// §6.1.1 user-initial-policy-set with explicit policy required and policy
+	// mapping inhibited). Empty demands none.
+	Policies []asn1.ObjectIdentifier
+	// KeyUsageAll must all be set in the end certificate, KeyUsageAny at least
+	// one. A certificate without the extension fails where a bit is demanded.
+	KeyUsageAll, KeyUsageAny x509.KeyUsage
+	// ExtKeyUsages must all be named by the end certificate; anyExtendedKeyUsage
+	// does not stand for them.
+	ExtKeyUsages []x509.ExtKeyUsage
+	// MaxPath bounds the path's length with end certificate and anchor. Zero is 6.
+	MaxPath int
+	// MinRSABits bounds every RSA key of the path. Zero is 2048.
+	MinRSABits int
+	// SignatureAlgorithms allowed on every certificate but the anchor. Nil is
+	// DefaultSignatureAlgorithms.
+	SignatureAlgorithms []x509.SignatureAlgorithm
+	// ConfiguredIssuersOnly builds the path from the trust store alone: CA
+	// certificates that came along with a message are not used.
+	ConfiguredIssuersOnly bool
+	// AllowCA permits a CA certificate as end certificate.
+	AllowCA bool
+	// Revocation says whose status is asked for.
+	Revocation RevocationMode
+}
+
+// DefaultSignatureAlgorithms leaves out everything with SHA-1 or MD5.
+var DefaultSignatureAlgorithms = []x509.SignatureAlgorithm{
+	x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
+	x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS,
+	x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512,
+	x509.PureEd25519,
+}
+
+// PolicyLevel3 is assurance level 3 of the Taiwanese government PKI, asserted by
+// MOICA and by citizen certificates.
+var PolicyLevel3 = asn1.ObjectIdentifier{2, 16, 886, 101, 0, 3, 3}
+
+// CitizenProfile is what a citizen's signing certificate must be: policy level 3,
+// digitalSignature, issued by a configured CA, nobody in the path revoked.
+// The subject's own rules are ParseCitizen's.
+func CitizenProfile() Profile {
+	return Profile{
+		Name:                  "citizen",
+		Policies:              []asn1.ObjectIdentifier{PolicyLevel3},
+		KeyUsageAll:           x509.KeyUsageDigitalSignature,
+		MaxPath:               4,
+		ConfiguredIssuersOnly: true,
+		Revocation:            RevocationPath,
+	}
+}
+
+// SigningProfile is for certificates of document signatures in general: the key
+// may sign data or commit to content (RFC 5280 §4.2.1.3).
+func SigningProfile() Profile {
+	return Profile{
+		Name:        "signing",
+		KeyUsageAny: x509.KeyUsageDigitalSignature | x509.KeyUsageContentCommitment,
+		Revocation:  RevocationPath,
+	}
+}
+
+// TimestampProfile is for time-stamp authorities (RFC 3161 §2.3). That the
+// extended key usage is critical and alone is checked by package tsp.
+func TimestampProfile() Profile {
+	return Profile{
+		Name:         "timestamp",
+		KeyUsageAny:  x509.KeyUsageDigitalSignature | x509.KeyUsageContentCommitment,
+		ExtKeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping},
+		Revocation:   RevocationPath,
+	}
+}
