@@ -112,15 +112,12 @@ type Device struct {
 	LastUsedAt  time.Time // zero: never
 }
 
-// Reason is a fixed word for why a device was suspended or removed.
-type Reason string
-
-// The reasons for suspending a device.
+// Reasons for suspending a device, fixed words for the audit log.
 const (
-	ReasonCounter     Reason = "counter_went_back" // the signature counter fell: perhaps a copied key
-	ReasonCitizen     Reason = "asked_by_citizen"
-	ReasonOperator    Reason = "by_operator"
-	ReasonCardRevoked Reason = "card_revoked" // the citizen certificate behind it was revoked
+	ReasonCounter     = "counter" // the signature counter went back: perhaps a copied key
+	ReasonCitizen     = "asked_by_citizen"
+	ReasonOperator    = "by_operator"
+	ReasonCardRevoked = "card_revoked" // the citizen certificate behind it was revoked
 )
 
 // The faults of this package.
@@ -145,7 +142,7 @@ type Store interface {
 	Certificate(ctx context.Context, id uuid.UUID) (Certificate, error)
 	// SuspendDevice takes an active device to suspended, writes the entry, and
 	// gives ErrDeviceNotFound when there is no such active device.
-	SuspendDevice(ctx context.Context, id uuid.UUID, reason Reason, entry audit.Entry) error
+	SuspendDevice(ctx context.Context, id uuid.UUID, reason string, entry audit.Entry) error
 }
 
 // Usable says whether this device of a citizen in this state may approve:

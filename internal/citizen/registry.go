@@ -85,7 +85,7 @@ func (r *Registry) DeviceByCredential(ctx context.Context, credentialID []byte) 
 
 // SuspendDevice stops an active device. The entry says who did it; its act,
 // device and reason are filled in here.
-func (r *Registry) SuspendDevice(ctx context.Context, id uuid.UUID, reason Reason, entry audit.Entry) error {
+func (r *Registry) SuspendDevice(ctx context.Context, id uuid.UUID, reason string, entry audit.Entry) error {
 	entry.Act = audit.DeviceSuspended
-	return r.store.SuspendDevice(ctx, id, reason, entry.Device(id).With(audit.KeyReason, string(reason)))
+	return r.store.SuspendDevice(ctx, id, reason, entry.Device(id).With(audit.KeyReason, reason))
 }

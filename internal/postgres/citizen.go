@@ -104,10 +104,10 @@ checked_at, created_at FROM citizen_certificates WHERE id = $1`, id).Scan(&c.ID,
 }
 
 // SuspendDevice takes an active device to suspended, with its audit entry.
-func (s CitizenStore) SuspendDevice(ctx context.Context, id uuid.UUID, reason citizen.Reason, e audit.Entry) error {
+func (s CitizenStore) SuspendDevice(ctx context.Context, id uuid.UUID, reason string, e audit.Entry) error {
 	return s.db.pipeline(ctx, func(b *batch) {
 		b.one(citizen.ErrDeviceNotFound,
-			`UPDATE devices SET state = 'suspended', state_reason = $2 WHERE id = $1 AND state = 'active'`, id, string(reason))
+			`UPDATE devices SET state = 'suspended', state_reason = $2 WHERE id = $1 AND state = 'active'`, id, reason)
 		queueAudit(b, e)
 	})
 }
