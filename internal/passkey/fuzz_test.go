@@ -85,19 +85,31 @@ func FuzzParseAssertion(f *testing.F) {
 	})
 }
 
-// FuzzRegister: no panic from the parser to the attestation's judgement.
+// FuzzRegister: no panic from the parser to the attestation's judgement. The
+// JSON around the two members is the same that FuzzParseAssertion bends.
 func FuzzRegister(f *testing.F) {
 	registrations, _ := seeds(f)
 	for _, r := range registrations {
-		f.Add(r)
+		c, err := parseCredential(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(c.clientDataJSON, c.attestationObject)
 	}
 	rp, err := New(Config{RPID: "id.example", Origins: []string{"https://id.example"}, Attestation: AttestationMonitor})
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		reg, err := parseRegistration(data)
-		if err != nil {
+	f.Fuzz(func(t *testing.T, client, object []byte) {
+		reg := &registration{credentialJSON: credentialJSON{clientDataJSON: client, attestationObject: object}}
+		var err error
+		if reg.client, err = parseClientData(client); err != nil {
+			return
+		}
+		if reg.object, err = parseAttestationObject(object); err != nil {
+			return
+		}
+		if reg.auth, err = parseAuthData(reg.object.RawAuthData, true); err != nil {
 			if c := fault.CodeOf(err); c != ErrMalformed.Code && c != ErrKeyUnsupported.Code {
 				t.Fatalf("%v", err)
 			}
