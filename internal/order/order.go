@@ -40,6 +40,13 @@ func (id ID) UUID() uuid.UUID { return uuid.UUID(id) }
 // MarshalText makes JSON carry the 22-character form.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
+// UnmarshalText reads the 22-character form.
+func (id *ID) UnmarshalText(text []byte) error {
+	parsed, err := ParseID(string(text))
+	*id = parsed
+	return err
+}
+
 // ParseID reads the 22-character form. It accepts only the one canonical
 // spelling of an id, so that one order has one link.
 func ParseID(s string) (ID, error) {
