@@ -104,7 +104,7 @@ func (s *Service) Open(ctx context.Context, id ID, startToken string, browser Br
 	if state := o.StateAt(s.now()); state != Created {
 		return s.refuse(ctx, e, state.asFault())
 	}
-	err = s.cfg.BrowserStore.Open(ctx, id, hash[:], browser.Hash(), e)
+	err = s.cfg.WaitingStore.Open(ctx, id, hash[:], browser.Hash(), e)
 	if err != nil {
 		return s.refuse(ctx, e, s.explain(ctx, id, err))
 	}
@@ -137,7 +137,7 @@ func (s *Service) Extend(ctx context.Context, id ID, browser BrowserKey, from Or
 	if until.After(o.FinalExpiresAt) {
 		until = o.FinalExpiresAt
 	}
-	if err := s.cfg.BrowserStore.Extend(ctx, id, browser.Hash(), until, s.cfg.MaxExtend, e); err != nil {
+	if err := s.cfg.WaitingStore.Extend(ctx, id, browser.Hash(), until, s.cfg.MaxExtend, e); err != nil {
 		return s.refuse(ctx, e, s.explain(ctx, id, err))
 	}
 	s.Wake(id)
@@ -153,7 +153,7 @@ func (s *Service) Freeze(ctx context.Context, id ID, browser BrowserKey, from Or
 	}
 	now := s.now()
 	n := step(o.CreatedAt, now, s.cfg.Frames.Step)
-	if err := s.cfg.BrowserStore.Freeze(ctx, id, browser.Hash(), n, now, e); err != nil {
+	if err := s.cfg.WaitingStore.Freeze(ctx, id, browser.Hash(), n, now, e); err != nil {
 		return s.refuse(ctx, e, s.explain(ctx, id, err))
 	}
 	s.Wake(id)
@@ -172,7 +172,7 @@ func (s *Service) TypedCode(ctx context.Context, id ID, browser BrowserKey, from
 	if until.After(o.FinalExpiresAt) {
 		until = o.FinalExpiresAt
 	}
-	if err := s.cfg.BrowserStore.SetCode(ctx, id, browser.Hash(), s.cfg.CodeMAC(code), until, e); err != nil {
+	if err := s.cfg.WaitingStore.SetCode(ctx, id, browser.Hash(), s.cfg.CodeMAC(code), until, e); err != nil {
 		return "", s.refuse(ctx, e, s.explain(ctx, id, err))
 	}
 	s.Wake(id)
@@ -201,7 +201,7 @@ func (s *Service) Check(ctx context.Context, id ID, browser BrowserKey, digits s
 	case o.CheckPassedAt != nil:
 		return nil
 	}
-	passed, tries, err := s.cfg.BrowserStore.Check(ctx, id, browser.Hash(), digits, maxCheckTries, s.now(), e)
+	passed, tries, err := s.cfg.WaitingStore.Check(ctx, id, browser.Hash(), digits, maxCheckTries, s.now(), e)
 	if err != nil {
 		return s.refuse(ctx, e, s.explain(ctx, id, err))
 	}

@@ -83,7 +83,7 @@ func newHouse(t *testing.T) *house {
 func (h *house) node(hub *order.Hub) *order.Service {
 	h.t.Helper()
 	s, err := order.New(order.Config{
-		Store: h.db.Orders(), BrowserStore: h.db.Orders(), RelyingParty: h.rp, RPID: rpID, PublicOrigin: origin,
+		Store: h.db.Orders(), WaitingStore: h.db.Orders(), RelyingParty: h.rp, RPID: rpID, PublicOrigin: origin,
 		Frames:   order.FrameLimits{Step: 2 * time.Second, Scanner: 10 * time.Second, Link: 45 * time.Second, Frozen: 60 * time.Second},
 		Lifetime: 2 * time.Minute, MaxLifetime: 20 * time.Minute, PhoneStep: 3 * time.Minute, CodeLifetime: 5 * time.Minute,
 		MaxExtend: 10, MaxDocuments: 200,
@@ -95,9 +95,11 @@ func (h *house) node(hub *order.Hub) *order.Service {
 			_, err := h.pool.Exec(ctx, "UPDATE devices SET state = 'suspended', state_reason = $2 WHERE id = $1", id, reason)
 			return err
 		},
-		EnrolOptions: func(context.Context, uuid.UUID, [32]byte) ([]byte, string, error) { return []byte("{}"), "測○甲", nil },
-		Finish:       func(id uuid.UUID) { h.finished <- id },
-		Hub:          hub, Log: slog.New(slog.DiscardHandler), Now: h.clock.now,
+		EnrolOptions: func(context.Context, uuid.UUID, [32]byte) ([]byte, string, error) {
+			return []byte("{}"), "測○甲", nil
+		},
+		Finish: func(id uuid.UUID) { h.finished <- id },
+		Hub:    hub, Log: slog.New(slog.DiscardHandler), Now: h.clock.now,
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -3,6 +3,7 @@ package order_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"sealgate/internal/fault"
 	"sealgate/internal/order"
 	"sealgate/internal/passkey"
+	"sealgate/internal/postgres"
 	"sealgate/internal/signing"
 	"sealgate/internal/softauthn"
 )
@@ -673,4 +675,65 @@ func FuzzParseFrame(f *testing.F) {
 			t.Fatal("negative step")
 		}
 	})
+}
+
+func TestSweepMarksWhatHasRunOut(t *testing.T) {
+	h := newHouse(t)
+	b, p := h.browser(), h.phone(1)
+	done := h.scan(h.login(b), b)
+	if err := h.approve(done, p); err != nil {
+		t.Fatal(err)
+	}
+	old := h.login(b)
+	h.clock.pass(3 * time.Minute)
+	young := h.login(b)
+	if err := h.Sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if h.state(done.ID) != order.Approved || h.state(old.ID) != order.Expired || h.state(young.ID) != order.Created {
+		t.Fatalf("states: %s %s %s", h.state(done.ID), h.state(old.ID), h.state(young.ID))
+	}
+	if !slices.Contains(h.entries(old.ID), "order.expired ok") {
+		t.Fatal("expiring leaves no audit entry")
+	}
+}
+
+// Two nodes share a database: created on one, scanned on the other, awaited on the first.
+func TestTwoNodes(t *testing.T) {
+	h := newHouse(t)
+	run, cancel := context.WithCancel(ctx)
+	defer cancel()
+	hub := order.NewHub()
+	var nodes sync.WaitGroup
+	defer nodes.Wait()
+	defer cancel()
+	for _, hub := range []*order.Hub{h.hub, hub} {
+		bus := postgres.NewBus(h.db, hub, slog.New(slog.DiscardHandler))
+		nodes.Go(func() { _ = bus.Run(run) })
+	}
+	other := h.node(hub)
+	b, p := h.browser(), h.phone(1)
+	o := h.login(b)
+	changed, stop := h.Watch(o.ID)
+	defer stop()
+	c, err := other.Claim(ctx, order.ClaimRequest{Source: order.Scanner, Frame: h.frame(o, b), From: mobile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := func(want order.State) {
+		deadline := time.After(15 * time.Second)
+		for h.state(o.ID) != want {
+			t.Fatalf("the state is not %s", want)
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("the first node was not woken for %s", want)
+		}
+	}
+	await(order.Scanned)
+	if _, err := other.Approve(ctx, order.ApproveRequest{Order: o.ID, Token: c.Token, Assertion: p.answer(t, c.Options), From: mobile}); err != nil {
+		t.Fatal(err)
+	}
+	await(order.Approved)
 }

@@ -104,9 +104,9 @@ type Store interface {
 	Refused(ctx context.Context, entry audit.Entry) error
 }
 
-// BrowserStore keeps what the waiting browser may change. Every method is one
-// compare-and-set on an order of that browser.
-type BrowserStore interface {
+// WaitingStore keeps what happens to an order while it waits. Every method but
+// Expire is one compare-and-set on an order of the browser that waits.
+type WaitingStore interface {
 	// Open binds an order that was made over the API to its first browser.
 	Open(ctx context.Context, id ID, startHash, browserHash []byte, entry audit.Entry) error
 	// Extend gives a created order more time and returns the new expiry.
@@ -117,6 +117,9 @@ type BrowserStore interface {
 	SetCode(ctx context.Context, id ID, browserHash, mac []byte, until time.Time, entry audit.Entry) error
 	// Check uses up one try at the two digits and says whether they were right.
 	Check(ctx context.Context, id ID, browserHash []byte, digits string, most int, at time.Time, entry audit.Entry) (passed bool, tries int, err error)
+	// Expire marks open orders whose time has run out, at most limit of them, each
+	// with an audit entry, and says how many there were.
+	Expire(ctx context.Context, now time.Time, limit int) (int, error)
 }
 
 // SuspendFunc stops a device, with the reason kept.
@@ -129,7 +132,7 @@ type EnrolOptionsFunc func(ctx context.Context, id uuid.UUID, challenge [32]byte
 // Config is everything the service needs. All fields without a note are required.
 type Config struct {
 	Store        Store
-	BrowserStore BrowserStore
+	WaitingStore WaitingStore
 	RelyingParty *passkey.RelyingParty
 	RPID         string
 	PublicOrigin string // "https://host", no slash at the end
@@ -159,7 +162,7 @@ type Service struct {
 // New checks the configuration.
 func New(cfg Config) (*Service, error) {
 	switch {
-	case cfg.Store == nil, cfg.BrowserStore == nil, cfg.RelyingParty == nil, cfg.Hub == nil, cfg.Log == nil,
+	case cfg.Store == nil, cfg.WaitingStore == nil, cfg.RelyingParty == nil, cfg.Hub == nil, cfg.Log == nil,
 		cfg.CodeMAC == nil, cfg.Suspend == nil, cfg.EnrolOptions == nil, cfg.Finish == nil:
 		return nil, errors.New("order: a part is missing from the configuration")
 	case cfg.Frames.Step <= 0, cfg.Lifetime <= 0, cfg.MaxLifetime < cfg.Lifetime, cfg.PhoneStep <= 0, cfg.MaxDocuments <= 0:
@@ -213,6 +216,18 @@ func (s *Service) explain(ctx context.Context, id ID, err error) error {
 // may see it (the OpenID Provider, the REST door).
 func (s *Service) Find(ctx context.Context, id ID) (*Order, error) {
 	return s.cfg.Store.Find(ctx, id)
+}
+
+// Sweep marks what has run out. Such orders count as expired already; the mark
+// and its audit entry are for the record.
+func (s *Service) Sweep(ctx context.Context) error {
+	const most = 1000
+	for {
+		n, err := s.cfg.WaitingStore.Expire(ctx, s.now(), most)
+		if err != nil || n < most {
+			return err
+		}
+	}
 }
 
 // Wake tells every waiting reader on all nodes that an order changed.

@@ -13,7 +13,7 @@ import (
 	"sealgate/internal/order"
 )
 
-// OrderStore keeps orders. It is order.Store and order.BrowserStore.
+// OrderStore keeps orders. It is order.Store and order.WaitingStore.
 type OrderStore struct{ db *DB }
 
 // Orders gives the store of orders.
@@ -21,7 +21,7 @@ func (db *DB) Orders() OrderStore { return OrderStore{db} }
 
 var (
 	_ order.Store        = OrderStore{}
-	_ order.BrowserStore = OrderStore{}
+	_ order.WaitingStore = OrderStore{}
 )
 
 const orderColumns = `id, kind, state, client_id, content, request, return_uri, qr_secret, browser_hash, start_hash,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"sealgate/internal/audit"
@@ -61,4 +62,37 @@ func (s OrderStore) Check(ctx context.Context, id order.ID, browserHash []byte, 
 		queueAudit(b, entry)
 	})
 	return passed, tries, err
+}
+
+// Expire marks open orders whose time has run out. A node that is writing one
+// of them now is left to it.
+func (s OrderStore) Expire(ctx context.Context, now time.Time, limit int) (int, error) {
+	n := 0
+	err := s.db.tx(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `UPDATE orders o SET state = 'expired', ended_at = $1, end_reason = 'time', code_mac = NULL
+			FROM (SELECT id FROM orders WHERE state IN ('created', 'scanned') AND expires_at <= $1
+				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) due
+			WHERE o.id = due.id RETURNING o.id, o.client_id, o.kind`, now, limit)
+		if err != nil {
+			return err
+		}
+		type due struct {
+			ID, Client uuid.UUID
+			Kind       string
+		}
+		list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[due])
+		if err != nil {
+			return err
+		}
+		b := &batch{}
+		for _, d := range list {
+			queueAudit(b, audit.New(audit.OrderExpired).Order(d.ID).Client(d.Client).With(audit.KeyKind, d.Kind))
+		}
+		n = len(list)
+		if n == 0 {
+			return nil
+		}
+		return b.run(ctx, tx.Conn())
+	})
+	return n, err
 }
