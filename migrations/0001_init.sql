@@ -157,7 +157,6 @@ CREATE TABLE authorities (
   key_id       uuid NOT NULL REFERENCES keys (id),
   certificate  bytea NOT NULL,
   issuer       text NOT NULL DEFAULT '',
-  crl_number   bigint NOT NULL DEFAULT 0,
   created_at   timestamptz NOT NULL DEFAULT now()
 );
 
@@ -212,7 +211,6 @@ CREATE TABLE orders (
   check_digits       text CHECK (check_digits ~ '^[0-9]{2}$'),
   check_tries        integer NOT NULL DEFAULT 0,
   check_passed_at    timestamptz,
-  second_scans       integer NOT NULL DEFAULT 0,
   -- the approval
   citizen_id         uuid,
   device_id          uuid,

@@ -165,5 +165,9 @@ func (s *Service) Reject(ctx context.Context, r RejectRequest) error {
 	if !o.holds(r.Token) {
 		return s.refuse(ctx, e, ErrWrongClaim)
 	}
+	if reason == "fraud" && o.State == Rejected && o.EndReason != reason {
+		// The person refused first and reports a fraud now: that is worth an entry of its own.
+		return s.cfg.Store.Refused(ctx, e)
+	}
 	return s.end(ctx, o, Ending{Order: o.ID, To: Rejected, Reason: reason, ClaimHash: o.ClaimHash, Audit: e})
 }

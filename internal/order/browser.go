@@ -179,9 +179,9 @@ func (s *Service) TypedCode(ctx context.Context, id ID, browser BrowserKey, from
 	return code, nil
 }
 
-// maxCheckTries is how often the two digits may be typed: three guesses at a
+// MaxCheckTries is how often the two digits may be typed: three guesses at a
 // hundred values.
-const maxCheckTries = 3
+const MaxCheckTries = 3
 
 // Check takes the two digits that the phone shows. After three wrong tries the
 // order has failed.
@@ -201,7 +201,7 @@ func (s *Service) Check(ctx context.Context, id ID, browser BrowserKey, digits s
 	case o.CheckPassedAt != nil:
 		return nil
 	}
-	passed, tries, err := s.cfg.WaitingStore.Check(ctx, id, browser.Hash(), digits, maxCheckTries, s.now(), e)
+	passed, tries, err := s.cfg.WaitingStore.Check(ctx, id, browser.Hash(), digits, MaxCheckTries, s.now(), e)
 	if err != nil {
 		return s.refuse(ctx, e, s.explain(ctx, id, err))
 	}
@@ -209,7 +209,7 @@ func (s *Service) Check(ctx context.Context, id ID, browser BrowserKey, digits s
 	if passed {
 		return nil
 	}
-	if tries >= maxCheckTries {
+	if tries >= MaxCheckTries {
 		end := Ending{Order: id, To: Failed, Reason: "check_failed", BrowserHash: browser.Hash(), At: s.now(),
 			Audit: entry(audit.OrderFailed, o, from).ByBrowser().Fail("check_failed")}
 		if err := s.cfg.Store.End(ctx, end); err != nil {
@@ -218,7 +218,7 @@ func (s *Service) Check(ctx context.Context, id ID, browser BrowserKey, digits s
 		s.Wake(id)
 		return ErrFailed
 	}
-	return s.refuse(ctx, e, ErrCheckWrong.With("tries", fmt.Sprint(maxCheckTries-tries)))
+	return s.refuse(ctx, e, ErrCheckWrong.With("tries", fmt.Sprint(MaxCheckTries-tries)))
 }
 
 // Cancel ends an order from the browser that started it.
@@ -284,4 +284,25 @@ func randomDigits(n int) string {
 			return fmt.Sprintf("%0*d", n, v%limit)
 		}
 	}
+}
+
+// CollectLogin takes an approved login order of the service's own pages to
+// completed, once, for the browser that started it.
+func (s *Service) CollectLogin(ctx context.Context, id ID, browser BrowserKey, from Origin) (*View, error) {
+	o, err := s.mine(ctx, id, browser)
+	if err != nil {
+		return nil, err
+	}
+	e := entry(audit.OrderCompleted, o, from)
+	if o.CitizenID != nil {
+		e = e.ByCitizen(*o.CitizenID)
+	}
+	if state := o.StateAt(s.now()); o.Kind != Login || state != Approved {
+		return nil, s.refuse(ctx, e, state.asFault())
+	}
+	if err := s.cfg.WaitingStore.Collect(ctx, id, browser.Hash(), s.now(), e); err != nil {
+		return nil, s.refuse(ctx, e, s.explain(ctx, id, err))
+	}
+	s.Wake(id)
+	return newView(o)
 }

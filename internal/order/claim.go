@@ -38,6 +38,9 @@ type Claim struct {
 
 // Claim gives an order to the first phone that asks properly.
 func (s *Service) Claim(ctx context.Context, r ClaimRequest) (*Claim, error) {
+	if r.Source == "" && r.Token != "" {
+		return s.resume(ctx, r)
+	}
 	o, source, age, err := s.locate(ctx, r)
 	if o == nil {
 		return nil, err
@@ -80,6 +83,23 @@ func (s *Service) Claim(ctx context.Context, r ClaimRequest) (*Claim, error) {
 	}
 	s.Wake(o.ID)
 	return s.claimed(ctx, after, base64.RawURLEncoding.EncodeToString(token))
+}
+
+// resume gives a claimed order again to the phone that holds its claim, after
+// its page was loaded anew.
+func (s *Service) resume(ctx context.Context, r ClaimRequest) (*Claim, error) {
+	id, err := ParseID(r.Order)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.Held(ctx, id, r.Token)
+	if err != nil {
+		return nil, err
+	}
+	if state := v.StateAt(s.now()); state != Scanned {
+		return nil, state.asFault()
+	}
+	return s.claimed(ctx, &v.Order, r.Token)
 }
 
 // locate finds the order that a claim means and judges the road it came by.
@@ -187,15 +207,20 @@ func (s *Service) claimed(ctx context.Context, o *Order, token string) (*Claim, 
 		return nil, err
 	}
 	c := &Claim{View: *view, Token: token, ACR: reachedACR(o.ClaimSource, false)}
-	if o.Kind == Enrol {
-		c.Options, c.MaskedName, err = s.cfg.EnrolOptions(ctx, o.ID.UUID(), o.Challenge(nil))
-	} else {
-		c.Options, err = s.options(o, nil)
-	}
-	if err != nil {
+	if c.Options, c.MaskedName, err = s.firstOptions(ctx, o); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// firstOptions are the options with nothing left out: to make a passkey for an
+// enrol order, else to use one.
+func (s *Service) firstOptions(ctx context.Context, o *Order) (optionsJSON []byte, maskedName string, err error) {
+	if o.Kind == Enrol {
+		return s.cfg.EnrolOptions(ctx, o.ID.UUID(), o.Challenge(nil))
+	}
+	optionsJSON, err = s.options(o, nil)
+	return optionsJSON, "", err
 }
 
 // options are the request options over an order; credentials are discoverable,
@@ -217,7 +242,8 @@ func (s *Service) Held(ctx context.Context, id ID, token string) (*View, error) 
 	return newView(o)
 }
 
-// Options gives new request options when the person leaves documents out.
+// Options gives new options: after an answer got lost, or when the person
+// leaves documents out.
 func (s *Service) Options(ctx context.Context, id ID, token string, leftOut []int) ([]byte, error) {
 	v, err := s.Held(ctx, id, token)
 	if err != nil {
@@ -230,7 +256,8 @@ func (s *Service) Options(ctx context.Context, id ID, token string, leftOut []in
 		if len(leftOut) > 0 {
 			return nil, ErrLeftOut
 		}
-		return s.options(&v.Order, nil)
+		options, _, err := s.firstOptions(ctx, &v.Order)
+		return options, err
 	}
 	if err := checkLeftOut(leftOut, len(v.Asked.Documents)); err != nil {
 		return nil, err

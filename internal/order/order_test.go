@@ -737,3 +737,37 @@ func TestTwoNodes(t *testing.T) {
 	}
 	await(order.Approved)
 }
+
+func TestCollectLoginOnce(t *testing.T) {
+	h := newHouse(t)
+	b, p := h.browser(), h.phone(1)
+	c := h.scan(h.login(b), b)
+	h.refused(c.ID, "order_claimed", func() error { _, err := h.CollectLogin(ctx, c.ID, b, desktop); return err })
+	if err := h.approve(c, p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.CollectLogin(ctx, c.ID, h.browser(), desktop); !errors.Is(err, order.ErrWrongBrowser) {
+		t.Fatalf("another browser: %v", err)
+	}
+	v, err := h.CollectLogin(ctx, c.ID, b, desktop)
+	if err != nil || *v.CitizenID != p.citizen {
+		t.Fatal(err)
+	}
+	h.refused(c.ID, "order_approved", func() error { _, err := h.CollectLogin(ctx, c.ID, b, desktop); return err })
+}
+
+func TestResumeAfterReload(t *testing.T) {
+	h := newHouse(t)
+	b, p := h.browser(), h.phone(1)
+	c := h.scan(h.login(b), b)
+	again, err := h.Claim(ctx, order.ClaimRequest{Order: c.ID.String(), Token: c.Token, From: mobile})
+	if err != nil || again.ID != c.ID {
+		t.Fatal(err)
+	}
+	if _, err := h.Claim(ctx, order.ClaimRequest{Order: c.ID.String(), Token: strings.Repeat("A", 43), From: mobile}); !errors.Is(err, order.ErrWrongClaim) {
+		t.Fatalf("another phone: %v", err)
+	}
+	if err := h.approve(again, p); err != nil {
+		t.Fatal(err)
+	}
+}

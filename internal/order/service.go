@@ -117,6 +117,8 @@ type WaitingStore interface {
 	SetCode(ctx context.Context, id ID, browserHash, mac []byte, until time.Time, entry audit.Entry) error
 	// Check uses up one try at the two digits and says whether they were right.
 	Check(ctx context.Context, id ID, browserHash []byte, digits string, most int, at time.Time, entry audit.Entry) (passed bool, tries int, err error)
+	// Collect takes an approved login order to completed.
+	Collect(ctx context.Context, id ID, browserHash []byte, at time.Time, entry audit.Entry) error
 	// Expire marks open orders whose time has run out, at most limit of them, each
 	// with an audit entry, and says how many there were.
 	Expire(ctx context.Context, now time.Time, limit int) (int, error)

@@ -64,6 +64,15 @@ func (s OrderStore) Check(ctx context.Context, id order.ID, browserHash []byte, 
 	return passed, tries, err
 }
 
+// Collect takes an approved login order to completed.
+func (s OrderStore) Collect(ctx context.Context, id order.ID, browserHash []byte, at time.Time, entry audit.Entry) error {
+	return s.db.pipeline(ctx, func(b *batch) {
+		b.one(order.ErrState, `UPDATE orders SET state = 'completed', completed_at = $3, ended_at = $3
+			WHERE id = $1 AND browser_hash = $2 AND kind = 'login' AND state = 'approved'`, id.UUID(), browserHash, at)
+		queueAudit(b, entry)
+	})
+}
+
 // Expire marks open orders whose time has run out. A node that is writing one
 // of them now is left to it.
 func (s OrderStore) Expire(ctx context.Context, now time.Time, limit int) (int, error) {

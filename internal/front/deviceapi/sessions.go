@@ -158,8 +158,8 @@ func (d *Door) devices(w http.ResponseWriter, r *http.Request) {
 	items := make([]deviceJSON, len(devices))
 	for i, device := range devices {
 		items[i] = deviceJSON{ID: device.ID.String(), Name: device.Name, State: string(device.State), CreatedAt: stamp(device.CreatedAt), This: device.ID == s.DeviceID}
-		if device.LastUsedAt != nil {
-			items[i].LastUsedAt = stamp(*device.LastUsedAt)
+		if !device.LastUsedAt.IsZero() {
+			items[i].LastUsedAt = stamp(device.LastUsedAt)
 		}
 	}
 	front.WriteJSON(w, http.StatusOK, map[string]any{"items": items})
