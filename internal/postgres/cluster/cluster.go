@@ -63,6 +63,9 @@ type Config struct {
 	// Binaries is the directory with initdb and postgres. Empty: search as
 	// Find describes.
 	Binaries string
+	// DownloadFrom is the Maven repository to get the programs from when Find
+	// finds none anywhere; they are kept in Dir/programs. Empty: no download.
+	DownloadFrom string
 	// Log receives what initdb and postgres print. Nil: only kept for error
 	// messages.
 	Log io.Writer
@@ -109,11 +112,14 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	out := &tail{next: cfg.Log}
 	bin, err := Find(ctx, cfg.Binaries, version)
+	if errors.Is(err, ErrNoBinaries) && cfg.DownloadFrom != "" && cfg.Binaries == "" && os.Getenv("PG_BIN") == "" {
+		bin, err = download(ctx, filepath.Join(dir, "programs"), cfg.DownloadFrom, version, out)
+	}
 	if err != nil {
 		return nil, err
 	}
-	out := &tail{next: cfg.Log}
 	if version == "" {
 		if err := initialise(ctx, bin, data, owner, cfg.NoSync, out); err != nil {
 			return nil, err

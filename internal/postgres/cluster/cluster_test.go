@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +28,36 @@ func passableTemp(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// seed is a database directory that initdb made once: it takes a second or two.
+var seed = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "sgseed")
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o711), Initialise(context.Background(), Config{Dir: dir, NoSync: true}))
+	}
+	return dir, err
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := seed(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// seeded gives a directory below parent with a database in it.
+func seeded(t *testing.T, dir string) string {
+	t.Helper()
+	from, err := seed()
+	if err == nil {
+		err = Clone(from, dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 
@@ -93,7 +124,7 @@ func TestStartStopStartFindsTheData(t *testing.T) {
 }
 
 func TestKilledServerIsRecovered(t *testing.T) {
-	dir := passableTemp(t)
+	dir := seeded(t, passableTemp(t))
 	c := start(t, dir)
 	if _, err := connect(t, c).Exec(t.Context(), "CREATE TABLE kept ()"); err != nil {
 		t.Fatal(err)
@@ -112,7 +143,7 @@ func TestKilledServerIsRecovered(t *testing.T) {
 }
 
 func TestStopWithoutPatience(t *testing.T) {
-	c := start(t, passableTemp(t))
+	c := start(t, seeded(t, passableTemp(t)))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.Stop(ctx); err != nil {
@@ -122,7 +153,7 @@ func TestStopWithoutPatience(t *testing.T) {
 
 func TestLongDirectoryUsesShortSocket(t *testing.T) {
 	dir := filepath.Join(passableTemp(t), strings.Repeat("long-", 20))
-	c := start(t, dir)
+	c := start(t, seeded(t, dir))
 	connect(t, c)
 	if !c.tempSocket || !fitsSocket(c.SocketDir()) {
 		t.Errorf("socket directory %q", c.SocketDir())
@@ -135,20 +166,8 @@ func TestLongDirectoryUsesShortSocket(t *testing.T) {
 	}
 }
 
-func TestCloneStartsWithoutInitdb(t *testing.T) {
-	base := passableTemp(t)
-	seed, copied := filepath.Join(base, "seed"), filepath.Join(base, "copy")
-	if err := Initialise(t.Context(), Config{Dir: seed, NoSync: true}); err != nil {
-		t.Fatal(err)
-	}
-	if err := Clone(seed, copied); err != nil {
-		t.Fatal(err)
-	}
-	connect(t, start(t, copied))
-}
-
 func TestBadSettingIsReportedWithTheServersWords(t *testing.T) {
-	_, err := Start(t.Context(), Config{Dir: passableTemp(t), NoSync: true, Settings: map[string]string{"no_such_setting": "1"}})
+	_, err := Start(t.Context(), Config{Dir: seeded(t, passableTemp(t)), Settings: map[string]string{"no_such_setting": "1"}})
 	if err == nil || !strings.Contains(err.Error(), "no_such_setting") {
 		t.Errorf("error: %v", err)
 	}

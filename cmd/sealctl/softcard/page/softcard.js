@@ -24,6 +24,14 @@
   const functionOf = { MakeSignature: "sign", GetUserCert: "pkcs11info", CheckEnvir: "pkcs11info" };
   const failure = (func, code, message) => JSON.stringify({ func, ret_code: code, last_error: 0, message, slots: [] });
 
+  const functionNamed = (text) => {
+    try {
+      return functionOf[JSON.parse(text).func] || "sign";
+    } catch {
+      return "sign";
+    }
+  };
+
   const perform = async (text, origin) => {
     let request;
     try {
@@ -59,7 +67,7 @@
   window.addEventListener("message", async (event) => {
     if (taken || event.source !== opener || typeof event.data !== "string") return;
     taken = true;
-    const closed = () => opener.postMessage(failure("sign", 0x76000999, "使用者取消 / cancelled by the user"), event.origin);
+    const closed = () => opener.postMessage(failure(functionNamed(event.data), 0x76000999, "使用者取消 / cancelled by the user"), event.origin);
     window.addEventListener("pagehide", closed);
     let answer;
     try {
