@@ -180,7 +180,7 @@ func (k *Keyring) Generate(ctx context.Context, purpose string, alg Algorithm) (
 	if err != nil {
 		return nil, err
 	}
-	if err := k.store.Insert(ctx, row, created(row)); err != nil {
+	if err := k.store.Insert(ctx, row, row.Created()); err != nil {
 		return nil, err
 	}
 	k.forgetCurrent(purpose)
@@ -198,7 +198,7 @@ func (k *Keyring) Ensure(ctx context.Context, purpose string, alg Algorithm) (*K
 	if err != nil {
 		return nil, err
 	}
-	if row, err = k.store.InsertFirst(ctx, row, created(row)); err != nil {
+	if row, err = k.store.InsertFirst(ctx, row, row.Created()); err != nil {
 		return nil, err
 	}
 	return row.key()
@@ -308,16 +308,27 @@ func (k *Keyring) SealNewKey(alg Algorithm) (Row, crypto.PublicKey, error) {
 	return row, private.Public(), err
 }
 
-func (k *Keyring) newServiceKey(purpose string, alg Algorithm) (Row, error) {
+// SealServiceKey makes a service key without writing it: for a caller that
+// stores the row together with what was signed with it (a first start of the
+// CA). The signer is the key itself; the row's audit entry is Row.Created.
+func (k *Keyring) SealServiceKey(purpose string, alg Algorithm) (Row, crypto.Signer, error) {
 	if err := servicePurpose(purpose); err != nil {
-		return Row{}, err
+		return Row{}, nil, err
 	}
 	private, err := generate(alg)
 	if err != nil {
-		return Row{}, err
+		return Row{}, nil, err
 	}
-	defer wipe(private)
-	return k.sealRow(purpose, alg, private)
+	row, err := k.sealRow(purpose, alg, private)
+	return row, &serviceSigner{Signer: private, purpose: purpose}, err
+}
+
+func (k *Keyring) newServiceKey(purpose string, alg Algorithm) (Row, error) {
+	row, signer, err := k.SealServiceKey(purpose, alg)
+	if err == nil {
+		wipe(signer.(*serviceSigner).Signer)
+	}
+	return row, err
 }
 
 func (k *Keyring) forgetCurrent(purpose string) {
@@ -326,9 +337,10 @@ func (k *Keyring) forgetCurrent(purpose string) {
 	k.mu.Unlock()
 }
 
-func created(row Row) audit.Entry {
-	return audit.New(audit.KeyCreated).With(audit.KeyPurpose, row.Purpose).
-		With(audit.KeyAlgorithm, string(row.Algorithm)).With(audit.KeyKeyID, row.ID.String())
+// Created is the audit entry of making this key.
+func (r Row) Created() audit.Entry {
+	return audit.New(audit.KeyCreated).With(audit.KeyPurpose, r.Purpose).
+		With(audit.KeyAlgorithm, string(r.Algorithm)).With(audit.KeyKeyID, r.ID.String())
 }
 
 func servicePurpose(purpose string) error {

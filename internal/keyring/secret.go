@@ -54,7 +54,7 @@ func (k *Keyring) secret(ctx context.Context, name string) ([]byte, error) {
 		defer clear(fresh)
 		_, _ = rand.Read(fresh) // never fails (crypto/rand)
 		row = k.sealBytes(secretPrefix+name, Secret256, fresh, nil)
-		row, err = k.store.InsertFirst(ctx, row, created(row))
+		row, err = k.store.InsertFirst(ctx, row, row.Created())
 	}
 	if err != nil {
 		return nil, err

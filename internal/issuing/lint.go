@@ -1,0 +1,176 @@
+package issuing
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"time"
+
+	"sealgate/internal/certpath"
+)
+
+// subject is what a rule looks at.
+type subject struct {
+	ca                    *CA
+	cert, issuer, citizen *x509.Certificate
+}
+
+// rule is one rule of the mobile certificate profile.
+type rule struct {
+	name   string
+	source string
+	check  func(subject) error
+}
+
+// rules are checked in this order; every broken one is reported.
+var rules = []rule{
+	{"version_3", "RFC 5280 §4.1.2.1", func(s subject) error { return must(s.cert.Version == 3, "version %d", s.cert.Version) }},
+	{"serial_20_random_octets", "RFC 5280 §4.1.2.2", checkSerial},
+	{"subject_same_person", "tw-fido.md §3.1", checkSubject},
+	{"validity_within_bounds", "tw-fido.md §3.1; RFC 5280 §4.1.2.5", checkValidity},
+	{"key_usage_exact", "RFC 5280 §4.2.1.3", func(s subject) error {
+		return must(s.cert.KeyUsage == mobileKeyUsage, "key usage %b", s.cert.KeyUsage)
+	}},
+	{"not_a_ca", "RFC 5280 §4.2.1.9", func(s subject) error { return must(!s.cert.IsCA, "is a CA") }},
+	{"no_other_names_or_usages", "tw-fido.md §3.1", checkNothingElse},
+	{"policy_is_ours", "RFC 5280 §4.2.1.4", func(s subject) error {
+		return must(len(s.cert.Policies) == 1 && s.cert.Policies[0].Equal(s.ca.policy), "policies %v", s.cert.Policies)
+	}},
+	{"key_strong_and_new", "NIST SP 800-57 part 1 §5.6", checkKey},
+	{"key_identifiers", "RFC 5280 §4.2.1.1, §4.2.1.2", func(s subject) error {
+		return must(len(s.cert.SubjectKeyId) == 20 && bytes.Equal(s.cert.AuthorityKeyId, s.issuer.SubjectKeyId), "identifiers do not match")
+	}},
+	{"status_locations", "RFC 5280 §4.2.1.13, §4.2.2.1", func(s subject) error {
+		return must(len(s.cert.OCSPServer) == 1 && len(s.cert.IssuingCertificateURL) == 1 && len(s.cert.CRLDistributionPoints) == 1, "a location is missing")
+	}},
+	{"extensions_known", "RFC 5280 §4.2", checkExtensions},
+	{"issuer_matches", "RFC 5280 §4.1.2.4", func(s subject) error {
+		return must(bytes.Equal(s.cert.RawIssuer, s.issuer.RawSubject), "issuer is not the issuing CA's subject")
+	}},
+}
+
+// CheckProfile holds a mobile certificate against all rules. It does not check
+// the signature. The error is ErrProfile and names the broken rules.
+func (ca *CA) CheckProfile(cert, issuer, citizen *x509.Certificate) error {
+	var broken []error
+	for _, r := range rules {
+		if err := r.check(subject{ca, cert, issuer, citizen}); err != nil {
+			broken = append(broken, fmt.Errorf("%s (%s): %w", r.name, r.source, err))
+		}
+	}
+	if len(broken) > 0 {
+		return ErrProfile.Because(errors.Join(broken...))
+	}
+	return nil
+}
+
+func must(ok bool, format string, args ...any) error {
+	if ok {
+		return nil
+	}
+	return fmt.Errorf(format, args...)
+}
+
+func checkSerial(s subject) error {
+	raw := s.cert.SerialNumber.Bytes()
+	return must(s.cert.SerialNumber.Sign() > 0 && len(raw) == serialSize && raw[0]&0x80 == 0, "serial of %d octets", len(raw))
+}
+
+// checkSubject: the same name, type and last four as the card, card type mobile.
+func checkSubject(s subject) error {
+	mobile, err := certpath.ParseCitizen(s.cert)
+	if err != nil {
+		return errors.Unwrap(err)
+	}
+	card, err := certpath.ParseCitizen(s.citizen)
+	if err != nil {
+		return errors.Unwrap(err)
+	}
+	switch {
+	case !bytes.Equal(s.cert.RawSubject, s.citizen.RawSubject):
+		return errors.New("subject is not the card's")
+	case mobile.CardType != cardTypeMobile:
+		return errors.New("card type is not mobile")
+	case mobile.IDLast4 != card.IDLast4 || !mobile.SubjectType.Equal(card.SubjectType):
+		return errors.New("directory attributes are not the card's")
+	}
+	return nil
+}
+
+func checkValidity(s subject) error {
+	c := s.cert
+	life := c.NotAfter.Add(time.Second).Sub(c.NotBefore)
+	switch {
+	case life <= time.Second:
+		return errors.New("ends before it begins")
+	case life > maxLife:
+		return errors.New("longer than a year")
+	case c.NotAfter.After(s.citizen.NotAfter) || c.NotBefore.Before(s.citizen.NotBefore):
+		return errors.New("outside the citizen certificate's validity")
+	case c.NotAfter.After(s.issuer.NotAfter) || c.NotBefore.Before(s.issuer.NotBefore):
+		return errors.New("outside the issuing CA's validity")
+	case c.NotBefore.After(s.ca.cfg.Now().Add(clockSkew)):
+		return errors.New("begins in the future")
+	case !c.NotAfter.After(s.ca.cfg.Now()):
+		return errors.New("is over already")
+	}
+	return nil
+}
+
+// checkNothingElse: a mobile certificate names one person and signs documents;
+// without extended key usage it serves every kind of document signature.
+func checkNothingElse(s subject) error {
+	c := s.cert
+	return must(len(c.DNSNames)+len(c.EmailAddresses)+len(c.IPAddresses)+len(c.URIs) == 0 &&
+		len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0, "has alternative names or extended key usages")
+}
+
+func checkKey(s subject) error {
+	switch k := s.cert.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
+			return errors.New("curve is not P-256 or P-384")
+		}
+	case *rsa.PublicKey:
+		if k.N.BitLen() < 2048 || k.N.BitLen() > 4096 || k.E != 65537 || k.N.Bit(0) == 0 {
+			return errors.New("RSA key is too short, too long or unusual")
+		}
+	default:
+		return fmt.Errorf("key of type %T", k)
+	}
+	if k, ok := s.cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || k.Equal(s.citizen.PublicKey) {
+		return errors.New("the mobile key is the card's key")
+	}
+	return nil
+}
+
+// mobileExtensions lists every extension of a mobile certificate and whether
+// it is critical; each appears exactly once and there are no others.
+var mobileExtensions = map[string]bool{
+	"2.5.29.15":         true,  // key usage
+	"2.5.29.14":         false, // subject key identifier
+	"2.5.29.35":         false, // authority key identifier
+	"1.3.6.1.5.5.7.1.1": false, // authority information access
+	"2.5.29.32":         false, // certificate policies
+	"2.5.29.31":         false, // CRL distribution points
+	"2.5.29.9":          false, // subject directory attributes
+}
+
+func checkExtensions(s subject) error {
+	seen := map[string]bool{}
+	for _, e := range s.cert.Extensions {
+		id := asn1.ObjectIdentifier(e.Id).String()
+		critical, known := mobileExtensions[id]
+		if !known || seen[id] || e.Critical != critical {
+			return fmt.Errorf("extension %s", id)
+		}
+		seen[id] = true
+	}
+	return must(len(seen) == len(mobileExtensions), "%d of %d extensions", len(seen), len(mobileExtensions))
+}

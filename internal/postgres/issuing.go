@@ -1,0 +1,163 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"sealgate/internal/audit"
+	"sealgate/internal/issuing"
+	"sealgate/internal/keyring"
+)
+
+// IssuingStore is issuing.Store on Postgres.
+type IssuingStore struct{ db *DB }
+
+// Issuing gives the store of authorities and of the register.
+func (db *DB) Issuing() IssuingStore { return IssuingStore{db} }
+
+var _ issuing.Store = IssuingStore{}
+
+// maxAuthorities bounds the list of our own authorities.
+const maxAuthorities = 50
+
+// Authorities lists our own authorities.
+func (s IssuingStore) Authorities(ctx context.Context) ([]issuing.Authority, error) {
+	rows, err := s.db.Pool.Query(ctx, `SELECT name, key_id, certificate, issuer, created_at FROM authorities ORDER BY name LIMIT $1`, maxAuthorities)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (issuing.Authority, error) {
+		var a issuing.Authority
+		err := row.Scan(&a.Name, &a.KeyID, &a.Certificate, &a.Issuer, &a.CreatedAt)
+		return a, err
+	})
+}
+
+// CreateAuthorities writes the first set of authorities, once: the advisory
+// lock orders nodes that start together, and the later ones find the set.
+func (s IssuingStore) CreateAuthorities(ctx context.Context, list []issuing.Authority, keys []keyring.Row, entries []audit.Entry) error {
+	return s.db.tx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('sealgate.authorities'))`); err != nil {
+			return err
+		}
+		var exist bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM authorities)`).Scan(&exist); err != nil || exist {
+			return err
+		}
+		for _, k := range keys {
+			if err := insertKey(ctx, tx, k); err != nil {
+				return err
+			}
+		}
+		for _, a := range list {
+			if _, err := tx.Exec(ctx, `INSERT INTO authorities (name, key_id, certificate, issuer, created_at) VALUES ($1, $2, $3, $4, $5)`,
+				a.Name, a.KeyID, a.Certificate, a.Issuer, a.CreatedAt); err != nil {
+				return err
+			}
+		}
+		for _, e := range entries {
+			if err := insertAudit(ctx, tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// insertMobileCertificate writes a certificate and its audit entry in the
+// caller's transaction (the binding of a phone).
+func insertMobileCertificate(ctx context.Context, tx pgx.Tx, c issuing.Certificate) error {
+	if _, err := tx.Exec(ctx, `
+INSERT INTO mobile_certificates (id, serial, citizen_id, device_id, key_id, authority, der, not_before, not_after, state, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'good', $10)`,
+		c.ID, c.Serial, c.CitizenID, c.DeviceID, c.KeyID, c.Authority, c.DER, c.NotBefore, c.NotAfter, c.CreatedAt); err != nil {
+		return err
+	}
+	return insertAudit(ctx, tx, c.Issued())
+}
+
+// Certificate reads one issued certificate.
+func (s IssuingStore) Certificate(ctx context.Context, serial []byte) (issuing.Certificate, error) {
+	var c issuing.Certificate
+	var reason *int16
+	err := s.db.Pool.QueryRow(ctx, `
+SELECT id, serial, citizen_id, device_id, key_id, authority, der, not_before, not_after, state, revoked_at, reason, created_at
+FROM mobile_certificates WHERE serial = $1`, serial).Scan(&c.ID, &c.Serial, &c.CitizenID, &c.DeviceID, &c.KeyID, &c.Authority,
+		&c.DER, &c.NotBefore, &c.NotAfter, &c.State, &c.RevokedAt, &reason, &c.CreatedAt)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return c, issuing.ErrNotFound
+	}
+	if reason != nil {
+		c.Reason = int(*reason)
+	}
+	return c, err
+}
+
+// Statuses reads the state of the given serial numbers.
+func (s IssuingStore) Statuses(ctx context.Context, authority string, serials [][]byte) ([]issuing.Status, error) {
+	rows, err := s.db.Pool.Query(ctx, `
+SELECT serial, state, coalesce(revoked_at, 'epoch'), coalesce(reason, 0) FROM mobile_certificates
+WHERE serial = ANY ($1) AND authority = $2`, serials, authority)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanStatus)
+}
+
+// Revocations lists what is revoked or held as of the database's clock.
+func (s IssuingStore) Revocations(ctx context.Context, authority string, after time.Duration) (issuing.Revocations, error) {
+	var r issuing.Revocations
+	err := pgx.BeginTxFunc(ctx, s.db.Pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&r.At); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, `
+SELECT serial, state, revoked_at, coalesce(reason, 0) FROM mobile_certificates
+WHERE revoked_at IS NOT NULL AND authority = $1 AND not_after > $2 ORDER BY revoked_at, serial`, authority, r.At.Add(-after))
+		if err != nil {
+			return err
+		}
+		r.Entries, err = pgx.CollectRows(rows, scanStatus)
+		return err
+	})
+	return r, err
+}
+
+func scanStatus(row pgx.CollectableRow) (issuing.Status, error) {
+	var st issuing.Status
+	err := row.Scan(&st.Serial, &st.State, &st.RevokedAt, &st.Reason)
+	return st, err
+}
+
+// Revoke ends a certificate. One that was held keeps the time it was held from.
+func (s IssuingStore) Revoke(ctx context.Context, st issuing.Status, e audit.Entry) error {
+	err := s.db.tx(ctx, func(tx pgx.Tx) error {
+		return revokeMobileCertificate(ctx, tx, st, e)
+	})
+	if !errors.Is(err, errNoRow) {
+		return err
+	}
+	if _, err := s.Certificate(ctx, st.Serial); err != nil {
+		return err
+	}
+	return issuing.ErrRevoked
+}
+
+// revokeMobileCertificate ends a certificate in the caller's transaction, with
+// its audit entry; errNoRow when it is unknown or revoked already.
+func revokeMobileCertificate(ctx context.Context, tx pgx.Tx, st issuing.Status, e audit.Entry) error {
+	err := tx.QueryRow(ctx, `
+UPDATE mobile_certificates SET state = 'revoked', revoked_at = coalesce(revoked_at, $2), reason = $3
+WHERE serial = $1 AND state IN ('good', 'held') RETURNING citizen_id, device_id`,
+		st.Serial, st.RevokedAt, st.Reason).Scan(&e.CitizenID, &e.DeviceID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errNoRow
+	}
+	if err != nil {
+		return err
+	}
+	return insertAudit(ctx, tx, e)
+}
