@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -683,7 +684,7 @@ func TestNationalIDs(t *testing.T) {
 	}
 }
 
-func TestPrintAndLogTellNoMoreThanTheyShould(t *testing.T) {
+func TestPrint(t *testing.T) {
 	c, base := component(t, nil)
 	var out bytes.Buffer
 	c.Print(&out)
@@ -691,6 +692,20 @@ func TestPrintAndLogTellNoMoreThanTheyShould(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
+	}
+}
+
+func TestLogHasNoPIN(t *testing.T) {
+	var out bytes.Buffer
+	c, _ := component(t, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&out, nil)) })
+	b, _ := json.Marshal(request(map[string]any{"slotDescription": "Sealgate TEST Reader 2"}))
+	r := httptest.NewRequest("POST", "http://localhost/sign", strings.NewReader(url.Values{"tbsPackage": {string(b)}}.Encode()))
+	c.Handler().ServeHTTP(httptest.NewRecorder(), r)
+	if !strings.Contains(out.String(), "func=sign ret_code=0x0") {
+		t.Errorf("the request is not in the log: %s", out.String())
+	}
+	if strings.Contains(out.String(), pin) || strings.Contains(out.String(), nationalID(people[1].id8)) {
+		t.Errorf("the log tells too much: %s", out.String())
 	}
 }
 
