@@ -1,0 +1,219 @@
+package enrolment
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"sealgate/internal/audit"
+	"sealgate/internal/citizen"
+	"sealgate/internal/issuing"
+	"sealgate/internal/keyring"
+	"sealgate/internal/order"
+)
+
+// Statement gives the starting browser what the card has to sign, and the nonce
+// that the card component puts into its signature. It changes nothing and gives
+// the same bytes each time; before the phone made its passkey it is ErrNoCredential.
+func (s *Service) Statement(ctx context.Context, id order.ID, browser order.BrowserKey) (tbs []byte, nonce string, err error) {
+	e, err := s.cfg.Store.Find(ctx, id)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := ownBrowser(e.Order, browser); err != nil {
+		return nil, "", s.refuse(ctx, s.entry(audit.EnrolRefused, id), err)
+	}
+	if err := waiting(e.Order, s.now()); err != nil {
+		return nil, "", err
+	}
+	if e.Credential == nil {
+		return nil, "", ErrNoCredential
+	}
+	st, err := ParseStatement(e.Statement)
+	if err != nil {
+		return nil, "", err
+	}
+	return e.Statement, st.Nonce, nil
+}
+
+// CompleteRequest brings the card's signature over the statement.
+type CompleteRequest struct {
+	Order   order.ID
+	Browser order.BrowserKey
+	// Signature is CMS SignedData (RFC 5652 §5) with the statement inside, DER,
+	// at most MaxProof bytes.
+	Signature []byte
+	// Certificate and CardNumber are what the card component told beside the
+	// signature. They may be left out; what is given must be the card of Begin.
+	Certificate []byte
+	CardNumber  string
+	From        order.Origin
+}
+
+// Bound is a phone bound to a citizen.
+type Bound struct {
+	Device citizen.Device
+	// The mobile certificate: our id, its DER, and when it ends.
+	CertificateID uuid.UUID
+	Certificate   []byte
+	NotAfter      time.Time
+}
+
+// Binding is everything the completing transaction writes. The citizen's id is a
+// proposal: a citizen who is known already keeps the old one.
+type Binding struct {
+	Order       order.ID
+	BrowserHash []byte
+	At          time.Time
+	Citizen     citizen.Citizen
+	Certificate citizen.Certificate
+	Device      citizen.Device
+	Key         keyring.Row
+	Mobile      issuing.Certificate
+	Statement   []byte // must still be the stored one
+	Proof       []byte
+	Revocation  []byte
+	Audit       []audit.Entry // the citizen is filled in
+	// Judge decides, under the lock, from what is then known of the citizen.
+	Judge func(Standing) error
+}
+
+// evidence is a proof that the citizen's card agreed, whoever checked it. The
+// card is the only proof today; what follows from it does not depend on that.
+type evidence struct {
+	card       *card
+	cardNumber string
+	proof      []byte
+	revocation []byte
+}
+
+// Complete checks the card's signature over the statement and binds the phone.
+// The same proof sent again gives the same answer.
+func (s *Service) Complete(ctx context.Context, r CompleteRequest) (*Bound, error) {
+	bound, err := s.complete(ctx, r)
+	if err != nil {
+		return nil, s.refuse(ctx, s.entry(audit.EnrolCompleted, r.Order).From(r.From.IP), err)
+	}
+	return bound, nil
+}
+
+func (s *Service) complete(ctx context.Context, r CompleteRequest) (*Bound, error) {
+	e, err := s.cfg.Store.Find(ctx, r.Order)
+	if err != nil {
+		return nil, err
+	}
+	if err := ownBrowser(e.Order, r.Browser); err != nil {
+		return nil, err
+	}
+	if e.CompletedAt != nil {
+		return s.again(ctx, e, r)
+	}
+	now := s.now()
+	if err := waiting(e.Order, now); err != nil {
+		return nil, err
+	}
+	if e.Credential == nil {
+		return nil, ErrNoCredential
+	}
+	ev, err := s.checkCard(ctx, e, r, now)
+	if err != nil {
+		return nil, err
+	}
+	// Asked before a key is made and a certificate signed for nothing; what
+	// counts is asked again under the lock.
+	standing, err := s.cfg.Store.Standing(ctx, e.NationalIDMAC, e.SubjectSerial)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.judge(standing); err != nil {
+		return nil, err
+	}
+	b, err := s.prepare(ctx, e, ev, now)
+	if err != nil {
+		return nil, err
+	}
+	b.Audit = s.completionEntries(b, ev, r)
+	if err := s.cfg.Store.Complete(ctx, *b); err != nil {
+		return s.lost(ctx, r, err)
+	}
+	s.cfg.Announce(r.Order)
+	return s.cfg.Store.Outcome(ctx, r.Order)
+}
+
+// again answers a proof for an order that is completed.
+func (s *Service) again(ctx context.Context, e *Enrolment, r CompleteRequest) (*Bound, error) {
+	if !bytes.Equal(e.Proof, r.Signature) {
+		return nil, ErrDone
+	}
+	return s.cfg.Store.Outcome(ctx, r.Order)
+}
+
+// lost explains why Complete found another state: often the same request was
+// sent twice at once, and the other one has won.
+func (s *Service) lost(ctx context.Context, r CompleteRequest, err error) (*Bound, error) {
+	if !errors.Is(err, order.ErrState) {
+		return nil, err
+	}
+	e, findErr := s.cfg.Store.Find(ctx, r.Order)
+	if findErr != nil {
+		return nil, findErr
+	}
+	if e.CompletedAt != nil {
+		return s.again(ctx, e, r)
+	}
+	if stateErr := waiting(e.Order, s.now()); stateErr != nil {
+		return nil, stateErr
+	}
+	return nil, err
+}
+
+// prepare makes the mobile key and its certificate and gathers what is written.
+func (s *Service) prepare(ctx context.Context, e *Enrolment, ev *evidence, now time.Time) (*Binding, error) {
+	key, public, err := s.cfg.Keys.SealNewKey(keyring.P256)
+	if err != nil {
+		return nil, err
+	}
+	citizenID, deviceID := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+	mobile, err := s.cfg.Issuer.Issue(ctx, issuing.MobileRequest{
+		CitizenID: citizenID, DeviceID: deviceID, KeyID: key.ID, Citizen: ev.card.cert, PublicKey: public,
+	})
+	if err != nil {
+		return nil, err
+	}
+	cert := ev.card.cert
+	c := e.Credential
+	return &Binding{
+		Order: e.Order.ID, BrowserHash: e.Order.BrowserHash, At: now,
+		Citizen: citizen.Citizen{
+			ID: citizenID, NationalIDMAC: e.NationalIDMAC, SealedNationalID: e.SealedNationalID, SealedName: e.SealedName,
+			SubjectSerial: e.SubjectSerial, UserHandle: e.UserHandle, State: citizen.Active, CreatedAt: now,
+		},
+		Certificate: citizen.Certificate{
+			ID: uuid.Must(uuid.NewV7()), Fingerprint: sha256.Sum256(cert.Raw), DER: cert.Raw, CardNumber: ev.cardNumber,
+			NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, State: citizen.CertificateGood, CheckedAt: now, CreatedAt: now,
+		},
+		Device: citizen.Device{
+			ID: deviceID, EnrolmentID: e.Order.ID.UUID(), CredentialID: c.ID, COSEKey: c.PublicKey, COSEAlgorithm: c.Algorithm,
+			UserHandle: e.UserHandle, SignCount: c.SignCount, AAGUID: c.AAGUID, Transports: c.Transports,
+			BackupEligible: c.BackupEligible, BackupState: c.BackupState, AttestationFormat: c.AttestationFormat, Attested: c.Attested,
+			Name: e.DeviceName, State: citizen.DeviceActive, CreatedAt: now,
+		},
+		Key: key, Mobile: mobile, Statement: e.Statement, Proof: ev.proof, Revocation: ev.revocation, Judge: s.judge,
+	}, nil
+}
+
+// completionEntries are the audit entries of a binding, in the order things happened.
+func (s *Service) completionEntries(b *Binding, ev *evidence, r CompleteRequest) []audit.Entry {
+	entry := func(act audit.Act) audit.Entry { return s.entry(act, b.Order).Device(b.Device.ID).From(r.From.IP) }
+	return []audit.Entry{
+		entry(audit.KeyCreated).With(audit.KeyPurpose, b.Key.Purpose).With(audit.KeyAlgorithm, string(b.Key.Algorithm)).
+			With(audit.KeyKeyID, b.Key.ID.String()),
+		b.Mobile.Issued().Order(b.Order.UUID()).Client(s.cfg.Client.ID).ByBrowser().From(r.From.IP),
+		entry(audit.DeviceBound).With(audit.KeyFormat, b.Device.AttestationFormat).With(audit.KeyAAGUID, b.Device.AAGUID.String()),
+		entry(audit.EnrolCompleted).With(audit.KeyRevocation, ev.card.checked()),
+	}
+}

@@ -1,0 +1,201 @@
+package enrolment
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"sealgate/internal/audit"
+	"sealgate/internal/citizen"
+	"sealgate/internal/order"
+	"sealgate/internal/passkey"
+)
+
+// minCredentialID is the least length of a credential id: 100 bits of entropy
+// at least (WebAuthn Level 3 §4, "credential ID").
+const minCredentialID = 16
+
+// CreationOptions gives the phone's navigator.credentials.create options for an
+// enrol order, and the masked name of whose card it is. It is given to package
+// order as its EnrolOptionsFunc.
+func (s *Service) CreationOptions(ctx context.Context, id uuid.UUID, challenge [32]byte) ([]byte, string, error) {
+	e, err := s.cfg.Store.Find(ctx, order.ID(id))
+	if err != nil {
+		return nil, "", err
+	}
+	user, err := s.user(ctx, e)
+	if err != nil {
+		return nil, "", err
+	}
+	// No credentials are excluded: the user handle is always the same, so a phone
+	// that is bound again replaces its old passkey.
+	options, err := s.cfg.RelyingParty.CreationOptions(user, challenge[:], nil)
+	return options, user.Name, err
+}
+
+// user is whom the passkey is made for. The phone's list of passkeys shows the
+// masked name: others may look at it.
+func (s *Service) user(ctx context.Context, e *Enrolment) (passkey.User, error) {
+	name, err := s.cfg.Vault.Open(ctx, citizen.FieldName, e.NationalIDMAC, e.SealedName)
+	if err != nil {
+		return passkey.User{}, err
+	}
+	masked := citizen.Masked(name)
+	return passkey.User{Handle: e.UserHandle, Name: masked, DisplayName: masked}, nil
+}
+
+// CredentialRequest is the phone's new passkey.
+type CredentialRequest struct {
+	Order      order.ID
+	Token      string // the claim token
+	Response   []byte // RegistrationResponseJSON, as navigator.credentials.create gave it
+	DeviceName string // what the person calls this phone, 1 to 60 characters
+	From       order.Origin
+}
+
+// CredentialStep is what one transaction writes when the passkey is there.
+type CredentialStep struct {
+	Order       order.ID
+	ClaimHash   []byte
+	Credential  *passkey.Credential
+	Attestation *passkey.Attestation
+	DeviceName  string
+	Statement   []byte
+	At          time.Time
+	// ExpiresAt gives the card its time; the store caps it at the order's final expiry.
+	ExpiresAt time.Time
+	Audit     audit.Entry
+}
+
+// Credential accepts the passkey that the claiming phone has made over the
+// order's challenge, and fixes the statement that the card has to sign. The same
+// passkey may be sent again (an answer got lost); another one may not.
+func (s *Service) Credential(ctx context.Context, r CredentialRequest) error {
+	err := s.credential(ctx, r)
+	if err != nil {
+		return s.refuse(ctx, s.entry(audit.EnrolCredential, r.Order).From(r.From.IP), err)
+	}
+	return nil
+}
+
+func (s *Service) credential(ctx context.Context, r CredentialRequest) error {
+	e, err := s.cfg.Store.Find(ctx, r.Order)
+	if err != nil {
+		return err
+	}
+	if !holds(e.Order, r.Token) {
+		return order.ErrWrongClaim
+	}
+	now := s.now()
+	if err := waiting(e.Order, now); err != nil {
+		return err
+	}
+	name, err := deviceName(r.DeviceName)
+	if err != nil {
+		return err
+	}
+	step, err := s.register(ctx, e, r, name, now)
+	if err != nil {
+		return err
+	}
+	if e.Credential != nil {
+		if bytes.Equal(e.Credential.ID, step.Credential.ID) && bytes.Equal(e.Credential.PublicKey, step.Credential.PublicKey) {
+			return nil
+		}
+		return ErrCredentialSet
+	}
+	bound, err := s.cfg.Store.CredentialBound(ctx, step.Credential.ID)
+	if err != nil {
+		return err
+	}
+	if bound {
+		return ErrPhoneBound
+	}
+	if err := s.cfg.Store.SaveCredential(ctx, *step); err != nil {
+		return s.explain(ctx, r.Order, err)
+	}
+	s.cfg.Announce(r.Order)
+	return nil
+}
+
+// register judges the registration and prepares what is written for it.
+func (s *Service) register(ctx context.Context, e *Enrolment, r CredentialRequest, name string, now time.Time) (*CredentialStep, error) {
+	user, err := s.user(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	challenge := e.Order.Challenge(nil)
+	c, attestation, err := s.cfg.RelyingParty.Register(r.Response, user, challenge[:])
+	if err != nil {
+		return nil, err
+	}
+	if len(c.ID) < minCredentialID {
+		return nil, passkey.ErrMalformed
+	}
+	statement, err := newStatement(e.Order.ID, c, name, s.cfg.RelyingParty.RPID(), now)
+	if err != nil {
+		return nil, err
+	}
+	entry := s.entry(audit.EnrolCredential, r.Order).From(r.From.IP).
+		With(audit.KeyFormat, c.AttestationFormat).With(audit.KeyAAGUID, c.AAGUID.String())
+	return &CredentialStep{
+		Order: r.Order, ClaimHash: e.Order.ClaimHash, Credential: c, Attestation: attestation,
+		DeviceName: name, Statement: statement, At: now, ExpiresAt: now.Add(s.cfg.CardStep), Audit: entry,
+	}, nil
+}
+
+// explain turns a lost compare-and-set into what the person can act on.
+func (s *Service) explain(ctx context.Context, id order.ID, err error) error {
+	if err != order.ErrState {
+		return err
+	}
+	e, findErr := s.cfg.Store.Find(ctx, id)
+	if findErr != nil {
+		return findErr
+	}
+	if stateErr := waiting(e.Order, s.now()); stateErr != nil {
+		return stateErr
+	}
+	if e.Credential != nil {
+		return ErrCredentialSet
+	}
+	return err
+}
+
+// holds says whether a token is the claim token of the order's phone: 32 bytes
+// in base64url, of which the order keeps the SHA-256.
+func holds(o *order.Order, token string) bool {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(raw) != 32 {
+		return false
+	}
+	h := sha256.Sum256(raw)
+	return subtle.ConstantTimeCompare(h[:], o.ClaimHash) == 1
+}
+
+// deviceName trims a name and refuses what a list cannot show safely: control
+// characters and marks that turn the direction of writing.
+func deviceName(name string) (string, error) {
+	if len(name) > 8*maxDeviceName || !utf8.ValidString(name) {
+		return "", ErrDeviceName
+	}
+	name = strings.TrimSpace(name)
+	if n := utf8.RuneCountInString(name); n < 1 || n > maxDeviceName {
+		return "", ErrDeviceName
+	}
+	hidden := func(r rune) bool {
+		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r)
+	}
+	if strings.ContainsFunc(name, hidden) {
+		return "", ErrDeviceName
+	}
+	return name, nil
+}

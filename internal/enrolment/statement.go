@@ -1,0 +1,77 @@
+package enrolment
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/gowebpki/jcs"
+
+	"sealgate/internal/order"
+	"sealgate/internal/passkey"
+)
+
+// StatementPurpose is the purpose of every statement that a card signs here. A
+// signature over anything else binds nothing.
+const StatementPurpose = "sealgate/bind-device"
+
+// Statement is what the card signs: this passkey, on this phone, may act for
+// the holder of this card. It is kept and signed as RFC 8785 canonical JSON.
+type Statement struct {
+	Version int      `json:"v"`
+	Purpose string   `json:"purpose"`
+	Order   order.ID `json:"order"`
+	// CredentialThumbprint is the SHA-256 COSE Key Thumbprint (RFC 9679) of the
+	// passkey's public key, base64url without padding.
+	CredentialThumbprint string `json:"credential_thumbprint"`
+	CredentialID         string `json:"credential_id"` // base64url without padding
+	DeviceName           string `json:"device_name"`
+	RPID                 string `json:"rp_id"`
+	Time                 string `json:"time"`  // RFC 3339, UTC, milliseconds: when the passkey was made
+	Nonce                string `json:"nonce"` // 32 random bytes, base64url without padding
+}
+
+// newStatement gives the bytes to be signed.
+func newStatement(id order.ID, c *passkey.Credential, deviceName, rpID string, at time.Time) ([]byte, error) {
+	thumbprint, err := passkey.Thumbprint(c.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, 32)
+	_, _ = rand.Read(nonce) // never fails (crypto/rand)
+	raw, err := json.Marshal(Statement{
+		Version: 1, Purpose: StatementPurpose, Order: id,
+		CredentialThumbprint: base64.RawURLEncoding.EncodeToString(thumbprint[:]),
+		CredentialID:         base64.RawURLEncoding.EncodeToString(c.ID),
+		DeviceName:           deviceName, RPID: rpID,
+		Time:  at.UTC().Format("2006-01-02T15:04:05.000Z"),
+		Nonce: base64.RawURLEncoding.EncodeToString(nonce),
+	})
+	if err != nil {
+		return nil, err
+	}
+	out, err := jcs.Transform(raw)
+	if err != nil {
+		return nil, fmt.Errorf("enrolment: statement: %w", err)
+	}
+	return out, nil
+}
+
+// ParseStatement reads a statement back, for whoever checks the evidence.
+func ParseStatement(raw []byte) (*Statement, error) {
+	var st struct {
+		Statement
+		Order string `json:"order"`
+	}
+	if err := json.Unmarshal(raw, &st); err != nil {
+		return nil, fmt.Errorf("enrolment: statement: %w", err)
+	}
+	id, err := order.ParseID(st.Order)
+	if err != nil || st.Version != 1 || st.Purpose != StatementPurpose {
+		return nil, fmt.Errorf("enrolment: not a statement that binds a device")
+	}
+	st.Statement.Order = id
+	return &st.Statement, nil
+}
