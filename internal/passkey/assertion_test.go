@@ -413,6 +413,13 @@ func TestMisuse(t *testing.T) {
 	if _, err := rp.Verify(a, *c, nil); err == nil || fault.From(err).Kind != fault.Internal {
 		t.Fatalf("an empty challenge must not verify: %v", err)
 	}
+	// A stored credential without a handle fits nobody.
+	nameless := *c
+	nameless.UserHandle = nil
+	b := *a
+	b.UserHandle = nil
+	_, err = rp.Verify(&b, nameless, newChallenge())
+	wantFault(t, err, passkey.ErrUserMismatch)
 	_, err = rp.Verify(a, passkey.Credential{}, newChallenge())
 	wantFault(t, err, passkey.ErrUnknownCredential)
 }

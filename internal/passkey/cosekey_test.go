@@ -71,6 +71,15 @@ func TestParseKeyForms(t *testing.T) {
 		key[at] = v
 		return key
 	}
+	// A coordinate that ends in zero, for a key that leaves the zero off.
+	var ends []byte
+	for ends == nil || ends[32] != 0 {
+		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends, _ = k.PublicKey.Bytes()
+	}
 	p := elliptic.P256().Params().P.Bytes()
 	for _, tc := range []struct {
 		name string
@@ -93,6 +102,8 @@ func TestParseKeyForms(t *testing.T) {
 		{"kty twice", change(good, 3, 1), false},
 		{"compressed point", append(append(bytes.Clone(good[:7+1+2+32]), 0x22), 0xF5), false},
 		{"x short", ec2Key(x[1:], y), false},
+		{"x without its last zero", ec2Key(ends[1:32], ends[33:]), false},
+		{"x twice", append(change(okpKey(x), 0, 0xA5), okpKey(x)[7:]...), false},
 		{"x long", ec2Key(append([]byte{0}, x...), y), false},
 		{"x not reduced", ec2Key(p, y), false},
 		{"point at infinity", ec2Key(make([]byte, 32), make([]byte, 32)), false},
