@@ -240,4 +240,3 @@ func TestBitmapCutsWhatIsTooLong(t *testing.T) {
 		t.Errorf("%d bytes, end % x", len(b), b[len(b)-4:])
 	}
 }
-
