@@ -161,7 +161,7 @@ func readPSS(der []byte, hash crypto.Hash) (saltLength int, err error) {
 	h1, err1 := h.digest()
 	h2, err2 := mgfHash.digest()
 	if err1 != nil || err2 != nil || h1 != hash || h2 != hash || trailer != 1 ||
-		saltLength < 1 || saltLength > 64 { // zero would mean "any" to crypto/rsa
+		saltLength < 1 || saltLength > 1024 { // zero would mean "any" to crypto/rsa
 		return 0, bad
 	}
 	return saltLength, nil

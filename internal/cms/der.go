@@ -75,6 +75,15 @@ func encodeOID(oid asn1.ObjectIdentifier) ([]byte, error) {
 	return b.Bytes()
 }
 
+// mustOID encodes one of this package's constants.
+func mustOID(oid asn1.ObjectIdentifier) []byte {
+	der, err := encodeOID(oid)
+	if err != nil {
+		panic(err)
+	}
+	return der
+}
+
 // encodeTime writes Time (RFC 5652 §11.3): UTCTime from 1950 to 2049, else
 // GeneralizedTime; whole seconds, Zulu.
 func encodeTime(t time.Time) []byte {

@@ -53,6 +53,7 @@ type Prepared struct {
 	mdOID        []byte
 	timeOID      []byte
 	certs        []*x509.Certificate
+	certSet      []byte // certificates of SignedData, encoded
 }
 
 // Prepare checks that key, certificate and algorithms fit each other, and encodes
@@ -68,6 +69,7 @@ func Prepare(s Signer, hash crypto.Hash) (*Prepared, error) {
 		return nil, errors.New("cms: the key does not belong to the certificate")
 	}
 	p := &Prepared{signer: s, hash: hash, certs: append([]*x509.Certificate{s.Certificate}, s.Chain...)}
+	p.certSet = marshalCertificates(p.certs)
 	var err error
 	if p.digestAlg, err = digestAlgorithm(hash); err != nil {
 		return nil, err
@@ -80,16 +82,12 @@ func Prepare(s Signer, hash crypto.Hash) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := encodeOID(OIDData)
-	if err != nil {
+	p.mdOID, p.timeOID = mustOID(OIDMessageDigest), mustOID(OIDSigningTime)
+	if p.essAttr, err = ess.marshal(); err != nil {
 		return nil, err
 	}
-	var errs [4]error
-	p.essAttr, errs[0] = ess.marshal()
-	p.typeAttr, errs[1] = NewAttribute(OIDContentType, data).marshal()
-	p.mdOID, errs[2] = encodeOID(OIDMessageDigest)
-	p.timeOID, errs[3] = encodeOID(OIDSigningTime)
-	return p, errors.Join(errs[:]...)
+	p.typeAttr, err = NewAttribute(OIDContentType, derData).marshal()
+	return p, err
 }
 
 func sameKey(cert *x509.Certificate, key crypto.Signer) bool {
@@ -230,7 +228,7 @@ func (p *Prepared) SignDigest(rand io.Reader, digest []byte, o Options) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	return Assemble(p.certs, si)
+	return assemble(derData, nil, p.certSet, si)
 }
 
 // SignDigest prepares and signs in one step, for a single signature.
@@ -248,32 +246,55 @@ func (p *Prepared) Certificates() []*x509.Certificate { return slices.Clone(p.ce
 // Assemble makes a detached SignedData over id-data. The signer infos may come
 // from Parse: that is how a signature is added to an earlier one.
 func Assemble(certs []*x509.Certificate, signers ...*SignerInfo) ([]byte, error) {
-	return assemble(OIDData, nil, certs, signers)
+	if len(certs) > maxCerts {
+		return nil, fmt.Errorf("cms: %d certificates", len(certs))
+	}
+	return assemble(derData, nil, marshalCertificates(certs), signers...)
 }
 
 // AssembleAttached makes a SignedData with the content inside.
 func AssembleAttached(contentType asn1.ObjectIdentifier, content []byte, certs []*x509.Certificate, signers ...*SignerInfo) ([]byte, error) {
-	return assemble(contentType, tlv(tagContext0, tlv(tagOctets, content)), certs, signers)
-}
-
-func assemble(contentType asn1.ObjectIdentifier, content []byte, certs []*x509.Certificate, signers []*SignerInfo) ([]byte, error) {
-	if len(signers) == 0 || len(signers) > maxSigners || len(certs) > maxCerts {
-		return nil, fmt.Errorf("cms: %d signers, %d certificates", len(signers), len(certs))
+	if len(certs) > maxCerts {
+		return nil, fmt.Errorf("cms: %d certificates", len(certs))
 	}
 	oid, err := encodeOID(contentType)
 	if err != nil {
 		return nil, err
 	}
-	signedData, err := encodeOID(OIDSignedData)
-	if err != nil {
-		return nil, err
+	return assemble(oid, tlv(tagContext0, tlv(tagOctets, content)), marshalCertificates(certs), signers...)
+}
+
+var (
+	derData       = mustOID(OIDData)
+	derSignedData = mustOID(OIDSignedData)
+)
+
+// marshalCertificates encodes CertificateSet with its [0] tag, each certificate
+// once; nothing for none.
+func marshalCertificates(certs []*x509.Certificate) []byte {
+	var raw [][]byte
+	for _, c := range certs {
+		raw = appendNew(raw, c.Raw)
+	}
+	if len(raw) == 0 {
+		return nil
+	}
+	return setOf(tagContext0, raw)
+}
+
+func assemble(contentType, content, certSet []byte, signers ...*SignerInfo) ([]byte, error) {
+	if len(signers) == 0 || len(signers) > maxSigners {
+		return nil, fmt.Errorf("cms: %d signers", len(signers))
 	}
 	version := byte(1) // RFC 5652 §5.1
-	if !contentType.Equal(OIDData) {
+	if !bytes.Equal(contentType, derData) {
 		version = 3
 	}
-	var digestAlgs, infos, rawCerts [][]byte
+	digestAlgs, infos := make([][]byte, 0, 1), make([][]byte, 0, len(signers))
 	for _, si := range signers {
+		if si == nil {
+			return nil, errors.New("cms: missing signer")
+		}
 		if si.version == 3 {
 			version = 3
 		}
@@ -284,16 +305,9 @@ func assemble(contentType asn1.ObjectIdentifier, content []byte, certs []*x509.C
 		infos = append(infos, der)
 		digestAlgs = appendNew(digestAlgs, si.digestAlg.raw)
 	}
-	for _, c := range certs {
-		rawCerts = appendNew(rawCerts, c.Raw)
-	}
-	var certSet []byte
-	if len(rawCerts) > 0 {
-		certSet = setOf(tagContext0, rawCerts)
-	}
 	sd := tlv(tagSequence, []byte{tagInteger, 1, version}, setOf(tagSet, digestAlgs),
-		tlv(tagSequence, oid, content), certSet, setOf(tagSet, infos))
-	return tlv(tagSequence, signedData, tlv(tagContext0, sd)), nil
+		tlv(tagSequence, contentType, content), certSet, setOf(tagSet, infos))
+	return tlv(tagSequence, derSignedData, tlv(tagContext0, sd)), nil
 }
 
 func appendNew(list [][]byte, der []byte) [][]byte {
