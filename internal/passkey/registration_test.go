@@ -90,6 +90,31 @@ func TestOff(t *testing.T) {
 	}
 }
 
+// TestOffJudgesWhatIsSent: a statement sent unasked is not trusted, and a forged
+// one is refused all the same.
+func TestOffJudgesWhatIsSent(t *testing.T) {
+	authority := newAuthority(t)
+	asking := newRP(t, func(c *passkey.Config) { c.Attestation = passkey.AttestationMonitor })
+	off := newRP(t)
+	challenge := newChallenge()
+	options, err := asking.CreationOptions(user(), challenge, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []faults{nil, {softauthn.BadAttestation}} {
+		response, _, err := softauthn.New(softauthn.Options{Attestation: softauthn.PackedX5C, Authority: authority}).Create(origin, options, f...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, _, err := off.Register(response, user(), challenge)
+		if f != nil {
+			wantFault(t, err, passkey.ErrAttestation)
+		} else if err != nil || c.Attested {
+			t.Fatalf("positive control: %+v %v", c, err)
+		}
+	}
+}
+
 // TestUnknownFormat: a format nobody knows proves nothing; it is refused only
 // where proof is asked for.
 func TestUnknownFormat(t *testing.T) {

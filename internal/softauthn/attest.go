@@ -83,68 +83,77 @@ func (k *attestationKey) sign(message []byte) ([]byte, error) {
 
 // attestationObject makes the CBOR of WebAuthn Level 3 §6.5.4. Called with the lock held.
 func (a *Authenticator) attestationObject(kind Attestation, cred *credential, authData, clientData []byte, c *Ceremony) ([]byte, error) {
-	name := "none"
-	statement := appendMap(nil, 0)
 	hash := sha256.Sum256(clientData)
-	signed := append(append([]byte(nil), authData...), hash[:]...)
-	bend := func(sig []byte) []byte {
-		if c.badAttestation {
-			sig[len(sig)-1] ^= 1
-		}
-		return sig
-	}
+	name, statement := "none", appendMap(nil, 0)
+	var err error
 	switch kind {
-	case PackedSelf:
+	case PackedSelf, PackedX5C:
 		name = "packed"
-		sig, err := cred.sign(signed)
-		if err != nil {
-			return nil, err
-		}
-		statement = appendMap(nil, 2)
-		statement = appendInt(appendText(statement, "alg"), cred.algorithm)
-		statement = appendBytes(appendText(statement, "sig"), bend(sig))
-	case PackedX5C:
-		name = "packed"
-		key, err := a.attestationKey()
-		if err != nil {
-			return nil, err
-		}
-		sig, err := key.sign(signed)
-		if err != nil {
-			return nil, err
-		}
-		statement = appendMap(nil, 3)
-		statement = appendInt(appendText(statement, "alg"), ES256)
-		statement = appendBytes(appendText(statement, "sig"), bend(sig))
-		statement = key.appendX5C(statement, c)
+		signed := append(append([]byte(nil), authData...), hash[:]...)
+		statement, err = a.packed(kind == PackedX5C, cred, signed, c)
 	case FIDOU2F:
 		name = "fido-u2f"
-		key, err := a.attestationKey()
-		if err != nil {
-			return nil, err
-		}
-		pub, ok := cred.key.Public().(*ecdsa.PublicKey)
-		if !ok {
-			return nil, ErrNotSupported
-		}
-		point, err := pub.Bytes()
-		if err != nil {
-			return nil, err
-		}
-		message := append([]byte{0}, authData[:32]...)
-		message = append(append(message, hash[:]...), cred.id...)
-		sig, err := key.sign(append(message, point...))
-		if err != nil {
-			return nil, err
-		}
-		statement = appendMap(nil, 2)
-		statement = appendBytes(appendText(statement, "sig"), bend(sig))
-		statement = key.appendX5C(statement, c)
+		signed := append([]byte{0}, authData[:32]...)
+		statement, err = a.u2f(cred, append(signed, hash[:]...), c)
+	}
+	if err != nil {
+		return nil, err
 	}
 	b := appendMap(nil, 3)
 	b = appendText(appendText(b, "fmt"), name)
 	b = append(appendText(b, "attStmt"), statement...)
 	return appendBytes(appendText(b, "authData"), authData), nil
+}
+
+// packed makes a packed statement (§8.2), by the credential key or with a certificate.
+func (a *Authenticator) packed(x5c bool, cred *credential, signed []byte, c *Ceremony) ([]byte, error) {
+	if !x5c {
+		sig, err := cred.sign(signed)
+		if err != nil {
+			return nil, err
+		}
+		b := appendInt(appendText(appendMap(nil, 2), "alg"), cred.algorithm)
+		return appendBytes(appendText(b, "sig"), c.bendAttestation(sig)), nil
+	}
+	key, err := a.attestationKey()
+	if err != nil {
+		return nil, err
+	}
+	sig, err := key.sign(signed)
+	if err != nil {
+		return nil, err
+	}
+	b := appendInt(appendText(appendMap(nil, 3), "alg"), ES256)
+	return key.appendX5C(appendBytes(appendText(b, "sig"), c.bendAttestation(sig)), c), nil
+}
+
+// u2f makes a fido-u2f statement (§8.6); signed is its message up to the credential id.
+func (a *Authenticator) u2f(cred *credential, signed []byte, c *Ceremony) ([]byte, error) {
+	pub, ok := cred.key.Public().(*ecdsa.PublicKey)
+	if !ok {
+		return nil, ErrNotSupported
+	}
+	point, err := pub.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	key, err := a.attestationKey()
+	if err != nil {
+		return nil, err
+	}
+	sig, err := key.sign(append(append(signed, cred.id...), point...))
+	if err != nil {
+		return nil, err
+	}
+	b := appendBytes(appendText(appendMap(nil, 2), "sig"), c.bendAttestation(sig))
+	return key.appendX5C(b, c), nil
+}
+
+func (c *Ceremony) bendAttestation(sig []byte) []byte {
+	if c.badAttestation {
+		sig[len(sig)-1] ^= 1
+	}
+	return sig
 }
 
 func (k *attestationKey) appendX5C(b []byte, c *Ceremony) []byte {

@@ -74,20 +74,11 @@ func (a *Authenticator) Create(origin string, optionsJSON []byte, faults ...Faul
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clientData := c.clientData("webauthn.create", o.Challenge, origin)
-	key := coseKey(cred.key.Public(), algorithm, c)
-	aaguid := a.opts.AAGUID
 	kind := a.opts.Attestation
 	if o.Attestation == "none" || o.Attestation == "" {
 		kind = None
 	}
-	if kind == FIDOU2F && !c.keepAAGUID {
-		aaguid = [16]byte{}
-	}
-	authData := a.authData(cred, c, flagAT)
-	authData = append(authData, aaguid[:]...)
-	authData = binary.BigEndian.AppendUint16(authData, uint16(len(cred.id)))
-	authData = append(append(authData, cred.id...), key...)
-	authData = c.finishAuthData(authData)
+	authData := a.attestedAuthData(kind, cred, c)
 	object, err := a.attestationObject(kind, cred, authData, clientData, c)
 	if err != nil {
 		return nil, nil, err
@@ -106,6 +97,18 @@ func (a *Authenticator) Create(origin string, optionsJSON []byte, faults ...Faul
 	transports, _ := json.Marshal(a.opts.Transports)
 	b = append(b, transports...)
 	return c.closeResponse(b), cred.id, nil
+}
+
+// attestedAuthData makes authenticator data with the new credential in it (§6.5.1).
+func (a *Authenticator) attestedAuthData(kind Attestation, cred *credential, c *Ceremony) []byte {
+	aaguid := a.opts.AAGUID
+	if kind == FIDOU2F && !c.keepAAGUID {
+		aaguid = [16]byte{}
+	}
+	b := append(a.authData(cred, c, flagAT), aaguid[:]...)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(cred.id)))
+	b = append(append(b, cred.id...), coseKey(cred.key.Public(), cred.algorithm, c)...)
+	return c.finishAuthData(b)
 }
 
 // Get approves with a passkey: navigator.credentials.get() on a page of the
