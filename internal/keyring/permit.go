@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -20,37 +21,45 @@ const maxPermitted = 2000
 type Permit struct {
 	order, key  uuid.UUID
 	digestsHash [32]byte
-	hash        crypto.Hash
-	values      []string
+	values      []Value
 	used        *atomic.Bool
 }
 
+// Value is one hash value that a key may sign, and the hash it was made with.
+type Value struct {
+	Hash   crypto.Hash
+	Digest []byte
+}
+
 // NewPermit makes a permit. Order and digestsHash name the stored
-// authorization that the approval produced; values are the hash values (made
-// with hash) that the key may sign, at most 2000.
-func NewPermit(order, key uuid.UUID, digestsHash [32]byte, hash crypto.Hash, values [][]byte) (Permit, error) {
-	if order == uuid.Nil || key == uuid.Nil || len(values) == 0 || len(values) > maxPermitted || !hash.Available() {
+// authorization that the approval produced; values are what the key may sign,
+// at most 2000.
+func NewPermit(order, key uuid.UUID, digestsHash [32]byte, values []Value) (Permit, error) {
+	if order == uuid.Nil || key == uuid.Nil || len(values) == 0 || len(values) > maxPermitted {
 		return Permit{}, errors.New("keyring: an incomplete permit")
 	}
-	p := Permit{order: order, key: key, digestsHash: digestsHash, hash: hash, used: new(atomic.Bool)}
 	for _, v := range values {
-		if len(v) != hash.Size() {
+		if !v.Hash.Available() || len(v.Digest) != v.Hash.Size() {
 			return Permit{}, errors.New("keyring: a permitted value does not have the hash's length")
 		}
-		p.values = append(p.values, string(v))
 	}
-	return p, nil
+	return Permit{order: order, key: key, digestsHash: digestsHash, values: slices.Clone(values), used: new(atomic.Bool)}, nil
 }
 
 // CitizenSigner signs with a citizen's key what its permit lists, each value
 // as often as it is listed, until Close. It implements crypto.Signer.
 type CitizenSigner struct {
 	public crypto.PublicKey
-	hash   crypto.Hash
 
 	mu      sync.Mutex
 	private crypto.Signer
-	left    map[string]int
+	left    map[entry]int
+}
+
+// entry is a Value that can be a map's key.
+type entry struct {
+	hash   crypto.Hash
+	digest string
 }
 
 // OpenCitizenKey opens a citizen's key for one permit. It refuses with
@@ -71,9 +80,9 @@ func (k *Keyring) OpenCitizenKey(ctx context.Context, p Permit) (*CitizenSigner,
 	if err != nil {
 		return nil, err
 	}
-	s := &CitizenSigner{public: private.Public(), hash: p.hash, private: private, left: make(map[string]int, len(p.values))}
+	s := &CitizenSigner{public: private.Public(), private: private, left: make(map[entry]int, len(p.values))}
 	for _, v := range p.values {
-		s.left[v]++
+		s.left[entry{v.Hash, string(v.Digest)}]++
 	}
 	return s, nil
 }
@@ -84,11 +93,15 @@ func (s *CitizenSigner) Public() crypto.PublicKey { return s.public }
 // Sign signs one permitted hash value and takes it off the list. RSA signs
 // with PKCS #1 v1.5 (opts is the hash) or PSS (opts is *rsa.PSSOptions).
 func (s *CitizenSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if opts == nil {
+		opts = crypto.Hash(0)
+	}
+	asked := entry{opts.HashFunc(), string(digest)}
 	s.mu.Lock()
 	private := s.private
-	allowed := private != nil && opts != nil && opts.HashFunc() == s.hash && s.left[string(digest)] > 0
+	allowed := private != nil && s.left[asked] > 0
 	if allowed {
-		s.left[string(digest)]--
+		s.left[asked]--
 	}
 	s.mu.Unlock()
 	if !allowed {

@@ -42,11 +42,11 @@ VALUES ($1, $2, $3, $4, $5, $6, now())`, order, uuid.New(), uuid.New(), uuid.New
 
 func permit(t *testing.T, order, key uuid.UUID, hash [32]byte, values ...[32]byte) keyring.Permit {
 	t.Helper()
-	list := make([][]byte, len(values))
+	list := make([]keyring.Value, len(values))
 	for i := range values {
-		list[i] = values[i][:]
+		list[i] = keyring.Value{Hash: crypto.SHA256, Digest: values[i][:]}
 	}
-	p, err := keyring.NewPermit(order, key, hash, crypto.SHA256, list)
+	p, err := keyring.NewPermit(order, key, hash, list)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,30 +2,12 @@ package signing_test
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 
 	"sealgate/internal/signing"
 )
-
-// signContent makes the content of a sign order over the given texts.
-func signContent(order string, texts ...string) []byte {
-	type doc struct {
-		Digest    string `json:"digest"`
-		Algorithm string `json:"digest_algorithm"`
-		Name      string `json:"name"`
-	}
-	docs := make([]doc, len(texts))
-	for i, text := range texts {
-		sum := sha256.Sum256([]byte(text))
-		docs[i] = doc{base64.RawURLEncoding.EncodeToString(sum[:]), "SHA-256", "文件"}
-	}
-	raw, _ := json.Marshal(map[string]any{"documents": docs, "kind": "sign", "order": order, "v": 1})
-	return raw
-}
 
 func TestChallengeIsAsDocumented(t *testing.T) {
 	content := signContent("o1", "a", "b", "c")

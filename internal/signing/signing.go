@@ -1,9 +1,264 @@
 // Package signing makes the signatures that a citizen has approved.
 //
-// The road from an approval to a signature has one gate. Authorize takes the
-// kept evidence of an approval, verifies the WebAuthn assertion again over
-// exactly the content and the documents left in, and gives an Authorization;
-// nothing else can make one. Service.Complete turns it into one CAdES-B-B
-// signature a document and stores them, the consumed authorization and the
-// completed order in one transaction: either all of it is there, once, or none.
+// The road from an approval to a signature has one gate:
+//
+//	evidence ──Authorize──▶ Authorization ──▶ keyring.Permit ──▶ the key
+//
+// Authorize verifies the kept WebAuthn assertion again, over exactly the
+// content and the documents left in, and holds citizen, device, certificate
+// and key together; nothing else makes an Authorization. The permit made from
+// it lists the very values that the key may sign, and the keyring gives the key
+// out only while the stored authorization for those digests is unused.
+//
+// Service.Complete signs one CAdES-B-B signature a document and then, in one
+// transaction, consumes the authorization, stores the signatures and completes
+// the order: all of it once, or nothing. Two nodes may do the work at the same
+// time; one of them wins and the other throws its own away.
 package signing
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"sealgate/internal/audit"
+	"sealgate/internal/fault"
+	"sealgate/internal/keyring"
+)
+
+// Faults of this package.
+var (
+	// ErrNotFound: no such order or signature.
+	ErrNotFound = fault.New(fault.NotFound, "signature_not_found")
+	// ErrNotApproved: the order is not waiting for signatures.
+	ErrNotApproved = fault.New(fault.Conflict, "signing_not_approved")
+	// ErrConsumed: this approval's authorization was used before.
+	ErrConsumed = fault.New(fault.Conflict, "signing_consumed")
+	// ErrEvidence: the approval does not cover what is to be signed.
+	ErrEvidence = fault.New(fault.Forbidden, "signing_evidence")
+	// ErrCertificate: the mobile certificate is revoked, held or out of its time.
+	ErrCertificate = fault.New(fault.Conflict, "signing_certificate")
+	// ErrKeyGone: the citizen's key was destroyed.
+	ErrKeyGone = fault.New(fault.Gone, "signing_key_gone")
+)
+
+// Work is all that is stored about an approved sign order.
+type Work struct {
+	// State is the order's state, "approved" when there is something to do.
+	State    string
+	Attempts int
+	Evidence Evidence
+	// KeyActive: the private key is still there.
+	KeyActive bool
+	// Consumed: the authorization was used.
+	Consumed bool
+}
+
+// Signature is one finished signature.
+type Signature struct {
+	Document    int    // place in the order, from 0
+	Form        string // FormCMS
+	DER         []byte
+	Certificate uuid.UUID // the mobile certificate that made it
+	CreatedAt   time.Time
+}
+
+// FormCMS is a detached CMS SignedData, CAdES-B-B.
+const FormCMS = "cms"
+
+// Completion is what Complete writes.
+type Completion struct {
+	Order, Certificate uuid.UUID
+	DigestsHash        [32]byte
+	Signatures         []Signature
+	At                 time.Time
+	Entry              audit.Entry
+}
+
+// Store keeps signatures. Each method is one transaction or one read.
+type Store interface {
+	// Load reads what is stored about a sign order; ErrNotFound.
+	Load(ctx context.Context, order uuid.UUID) (Work, error)
+	// Complete consumes the authorization, writes the signatures and completes
+	// the order. ErrConsumed when it was used or the order is no longer
+	// approved, ErrCertificate when the certificate is no longer good.
+	Complete(ctx context.Context, c Completion) error
+	// Fail ends an approved order for good and makes its authorization
+	// useless; ErrNotApproved when it is no longer approved.
+	Fail(ctx context.Context, order uuid.UUID, reason string, e audit.Entry) error
+	// Postpone notes a failed attempt and when to try again.
+	Postpone(ctx context.Context, order uuid.UUID, next time.Time) error
+	// Unfinished lists approved sign orders whose time to try has come.
+	Unfinished(ctx context.Context, limit int) ([]uuid.UUID, error)
+	// Signatures lists an order's signatures by document.
+	Signatures(ctx context.Context, order uuid.UUID) ([]Signature, error)
+	// Signature reads one; ErrNotFound.
+	Signature(ctx context.Context, order uuid.UUID, document int) (Signature, error)
+}
+
+// Config is what a Service needs.
+type Config struct {
+	Store Store
+	Keys  *keyring.Keyring
+	// Chain gives the certificates that go along with the signer's own, and
+	// against which it is checked: the issuing CA. (*issuing.CA).Anchors fits;
+	// self-signed ones are left out of the signature.
+	Chain func(ctx context.Context) ([]*x509.Certificate, error)
+	// Origins and RPID the approval must have been made for.
+	Origins []string
+	RPID    string
+	// Changed is told of every order whose state Complete changed; may be nil.
+	Changed func(order uuid.UUID)
+	Log     *slog.Logger
+	Now     func() time.Time // nil: time.Now
+}
+
+// Service makes signatures. It is safe for concurrent use.
+type Service struct{ cfg Config }
+
+// New checks the configuration.
+func New(cfg Config) (*Service, error) {
+	if cfg.Store == nil || cfg.Keys == nil || cfg.Chain == nil || cfg.Log == nil || cfg.RPID == "" || len(cfg.Origins) == 0 {
+		return nil, errors.New("signing: a part is missing from the configuration")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func(uuid.UUID) {}
+	}
+	return &Service{cfg: cfg}, nil
+}
+
+// Complete makes the signatures of an approved order. It may be called again
+// and from several nodes: a completed order is left as it is. What can never
+// work fails the order; everything else is noted, returned, and tried again
+// through Unfinished.
+func (s *Service) Complete(ctx context.Context, order uuid.UUID) error {
+	w, err := s.cfg.Store.Load(ctx, order)
+	if err != nil {
+		return err
+	}
+	if w.State == "completed" {
+		return nil
+	}
+	if w.State != "approved" {
+		return ErrNotApproved
+	}
+	err = s.complete(ctx, w)
+	if errors.Is(err, ErrConsumed) || errors.Is(err, keyring.ErrNotPermitted) {
+		if w, err = s.lost(ctx, order, err); err == nil {
+			return nil
+		}
+	}
+	switch {
+	case err == nil:
+		s.cfg.Changed(order)
+		return nil
+	case permanent(err):
+		return s.fail(ctx, w, err)
+	case ctx.Err() != nil:
+		return err // we are being stopped; another node finds the order
+	}
+	if e := s.cfg.Store.Postpone(ctx, order, s.cfg.Now().Add(backoff(w.Attempts))); e != nil {
+		s.cfg.Log.WarnContext(ctx, "a failed signing attempt could not be noted", "order", order, "error", e)
+	}
+	return err
+}
+
+func (s *Service) complete(ctx context.Context, w Work) error {
+	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
+	if w.Consumed {
+		return ErrConsumed
+	}
+	auth, err := s.authorize(w.Evidence, now)
+	if err != nil {
+		return err
+	}
+	if !w.KeyActive {
+		return ErrKeyGone
+	}
+	signatures, err := s.sign(ctx, auth, now)
+	if err != nil {
+		return err
+	}
+	return s.cfg.Store.Complete(ctx, Completion{
+		Order: auth.order, Certificate: auth.certificate.ID, DigestsHash: auth.digestsHash,
+		Signatures: signatures, At: now,
+		Entry: auth.entry(audit.OrderCompleted).WithInt(audit.KeySigned, len(signatures)).
+			WithInt(audit.KeyLeftOut, len(w.Evidence.LeftOut)),
+	})
+}
+
+// lost looks at what became of an order that could not be completed because
+// its authorization is not usable: nil when another node has done the work. An
+// authorization that is used up while the order still waits cannot come from
+// us, who change both together: it is refused for good.
+func (s *Service) lost(ctx context.Context, order uuid.UUID, why error) (Work, error) {
+	w, err := s.cfg.Store.Load(ctx, order)
+	switch {
+	case err != nil:
+		return w, err
+	case w.State == "completed":
+		return w, nil
+	case w.State != "approved":
+		return w, ErrNotApproved
+	case w.Consumed:
+		return w, ErrEvidence.Because(ErrConsumed)
+	}
+	return w, why
+}
+
+// permanent says that trying again cannot help.
+func permanent(err error) bool {
+	return errors.Is(err, ErrEvidence) || errors.Is(err, ErrCertificate) || errors.Is(err, ErrKeyGone) || errors.Is(err, ErrContent)
+}
+
+// fail ends the order. The citizen approved and gets no signature, so the
+// audit entry says why, and so does the order's end reason.
+func (s *Service) fail(ctx context.Context, w Work, why error) error {
+	e := w.Evidence
+	entry := audit.New(audit.OrderFailed).Order(e.Order).Citizen(e.Citizen).Device(e.Device).Fail(fault.CodeOf(why))
+	if err := s.cfg.Store.Fail(ctx, e.Order, fault.CodeOf(why), entry); err != nil {
+		if errors.Is(err, ErrNotApproved) {
+			_, err = s.lost(ctx, e.Order, err)
+		}
+		return err
+	}
+	s.cfg.Changed(e.Order)
+	return why
+}
+
+// Waits between attempts: 2 s, doubling to 5 minutes.
+const (
+	firstWait = 2 * time.Second
+	lastWait  = 5 * time.Minute
+)
+
+func backoff(attempts int) time.Duration {
+	if attempts > 10 {
+		return lastWait
+	}
+	return min(firstWait<<max(attempts, 0), lastWait)
+}
+
+// Unfinished lists approved orders that wait for another attempt, or whose node
+// went away before the first: work for a job.
+func (s *Service) Unfinished(ctx context.Context, limit int) ([]uuid.UUID, error) {
+	return s.cfg.Store.Unfinished(ctx, limit)
+}
+
+// Signatures lists a completed order's signatures. Whether the caller may have
+// them is the caller's question.
+func (s *Service) Signatures(ctx context.Context, order uuid.UUID) ([]Signature, error) {
+	return s.cfg.Store.Signatures(ctx, order)
+}
+
+// Signature reads one document's signature.
+func (s *Service) Signature(ctx context.Context, order uuid.UUID, document int) (Signature, error) {
+	return s.cfg.Store.Signature(ctx, order, document)
+}

@@ -1,0 +1,244 @@
+package signing
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"sealgate/internal/audit"
+	"sealgate/internal/cms"
+	"sealgate/internal/issuing"
+	"sealgate/internal/keyring"
+	"sealgate/internal/passkey"
+)
+
+// Evidence is a kept approval together with what it is said to allow. Every
+// field is checked against the others by Authorize.
+type Evidence struct {
+	Order   uuid.UUID
+	Content []byte // as approved
+	LeftOut []int
+
+	// The approval, as the phone made it.
+	Citizen, Device   uuid.UUID
+	CredentialID      []byte
+	COSEKey           []byte
+	AuthenticatorData []byte
+	ClientDataJSON    []byte
+	Signature         []byte
+	RPID              string
+	// Origins that were allowed.
+	Origins []string
+
+	// OrderContent is the order's own copy of the content.
+	OrderContent []byte
+	// The device's row: whose it is and its credential.
+	DeviceCitizen      uuid.UUID
+	DeviceCredentialID []byte
+	DeviceCOSEKey      []byte
+
+	// The authorization that the approval's transaction stored.
+	Granted Grant
+	// Certificate is the mobile certificate that the authorization names.
+	Certificate issuing.Certificate
+}
+
+// Grant is the stored authorization row.
+type Grant struct {
+	Citizen, Device, Certificate, Key uuid.UUID
+	DigestsHash                       [32]byte
+}
+
+// Authorization lets one key sign exactly the digests of one approval. Only
+// Authorize makes one; the zero value allows nothing.
+type Authorization struct {
+	order, citizen, device, key uuid.UUID
+	digestsHash                 [32]byte
+	documents                   []document
+	certificate                 issuing.Certificate
+	parsed                      *x509.Certificate
+}
+
+// Authorize verifies evidence from the beginning, trusting none of the rows by
+// itself: the assertion, by the device's own credential, over the content and
+// what was left out; the same citizen, device, certificate and key everywhere;
+// and that the stored authorization names exactly the digests that follow from
+// the content. The error is ErrEvidence or ErrContent.
+func Authorize(e Evidence) (Authorization, error) {
+	c, err := parseContent(e.Content)
+	if err != nil {
+		return Authorization{}, err
+	}
+	documents, err := c.kept(e.LeftOut)
+	if err != nil {
+		return Authorization{}, err
+	}
+	if err := e.consistent(c); err != nil {
+		return Authorization{}, ErrEvidence.Because(err)
+	}
+	hash := digestsHash(c.Order, documents)
+	if hash != e.Granted.DigestsHash {
+		return Authorization{}, ErrEvidence.Because(errors.New("the authorization is for other digests"))
+	}
+	challenge := Challenge(e.Content, e.LeftOut)
+	if _, err := passkey.VerifyOffline(passkey.Evidence{
+		AuthenticatorData: e.AuthenticatorData, ClientDataJSON: e.ClientDataJSON, Signature: e.Signature,
+		PublicKey: e.DeviceCOSEKey, RPID: e.RPID, Origins: e.Origins, Challenge: challenge[:],
+	}); err != nil {
+		return Authorization{}, ErrEvidence.Because(err)
+	}
+	cert, err := x509.ParseCertificate(e.Certificate.DER)
+	if err != nil {
+		return Authorization{}, ErrEvidence.Because(err)
+	}
+	return Authorization{
+		order: e.Order, citizen: e.Citizen, device: e.Device, key: e.Granted.Key,
+		digestsHash: hash, documents: documents,
+		certificate: e.Certificate, parsed: cert,
+	}, nil
+}
+
+// consistent holds the parts of the evidence against each other.
+func (e Evidence) consistent(c content) error {
+	cert := e.Certificate
+	for _, rule := range []struct {
+		ok   bool
+		what string
+	}{
+		{c.Order == base64.RawURLEncoding.EncodeToString(e.Order[:]), "the content is another order's"},
+		{bytes.Equal(e.Content, e.OrderContent), "the order's content is not the approved one"},
+		{e.Citizen == e.DeviceCitizen && e.Citizen == e.Granted.Citizen && e.Citizen == cert.CitizenID, "more than one citizen"},
+		{e.Device == e.Granted.Device && e.Device == cert.DeviceID, "more than one device"},
+		{e.Granted.Certificate == cert.ID && e.Granted.Key == cert.KeyID, "another certificate or key"},
+		{bytes.Equal(e.CredentialID, e.DeviceCredentialID) && bytes.Equal(e.COSEKey, e.DeviceCOSEKey), "not the device's credential"},
+	} {
+		if !rule.ok {
+			return errors.New(rule.what)
+		}
+	}
+	return nil
+}
+
+// authorize is Authorize for this service's relying party, and with a
+// certificate that may sign now.
+func (s *Service) authorize(e Evidence, now time.Time) (Authorization, error) {
+	if e.RPID != s.cfg.RPID {
+		return Authorization{}, ErrEvidence.Because(fmt.Errorf("the approval was made for relying party %q", e.RPID))
+	}
+	e.Origins = s.cfg.Origins
+	auth, err := Authorize(e)
+	if err != nil {
+		return Authorization{}, err
+	}
+	switch {
+	case auth.certificate.State != issuing.Good:
+		return Authorization{}, ErrCertificate.Because(fmt.Errorf("certificate is %s", auth.certificate.State))
+	case now.Before(auth.parsed.NotBefore) || now.After(auth.parsed.NotAfter):
+		return Authorization{}, ErrCertificate.Because(errors.New("certificate is out of its time"))
+	}
+	return auth, nil
+}
+
+func (a Authorization) entry(act audit.Act) audit.Entry {
+	return audit.New(act).Order(a.order).Citizen(a.citizen).Device(a.device).
+		With(audit.KeySerial, fmt.Sprintf("%x", a.certificate.Serial))
+}
+
+// sign makes all signatures of an authorization: first everything that is to be
+// signed, then the permit for exactly that, and only then the key is opened.
+func (s *Service) sign(ctx context.Context, a Authorization, now time.Time) ([]Signature, error) {
+	chain, err := s.cfg.Chain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	batch, err := prepare(a, withoutRoots(chain), now)
+	if err != nil {
+		return nil, err
+	}
+	permit, err := keyring.NewPermit(a.order, a.key, a.digestsHash, batch.values)
+	if err != nil {
+		return nil, err
+	}
+	key, err := s.cfg.Keys.OpenCitizenKey(ctx, permit)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Close()
+	return batch.sign(ctx, key, now)
+}
+
+// batch is everything of one authorization that is ready to be signed.
+type batch struct {
+	authorization Authorization
+	certificates  []*x509.Certificate
+	tbs           []*cms.TBS // one a document
+	values        []keyring.Value
+}
+
+// prepare builds the signed attributes of every document (RFC 5652 §5.4).
+func prepare(a Authorization, chain []*x509.Certificate, now time.Time) (*batch, error) {
+	b := &batch{
+		authorization: a,
+		certificates:  append([]*x509.Certificate{a.parsed}, chain...),
+		tbs:           make([]*cms.TBS, len(a.documents)),
+		values:        make([]keyring.Value, len(a.documents)),
+	}
+	signers := map[crypto.Hash]*cms.Prepared{}
+	for i, d := range a.documents {
+		p := signers[d.hash]
+		if p == nil {
+			var err error
+			if p, err = cms.Prepare(cms.Signer{Certificate: a.parsed, Chain: chain}, d.hash); err != nil {
+				return nil, err
+			}
+			signers[d.hash] = p
+		}
+		tbs, err := p.SignedAttributes(d.digest, cms.Options{SigningTime: now.Truncate(time.Second)})
+		if err != nil {
+			return nil, err
+		}
+		b.tbs[i], b.values[i] = tbs, keyring.Value{Hash: d.hash, Digest: tbs.Digest()}
+	}
+	return b, nil
+}
+
+// sign uses the key once a document.
+func (b *batch) sign(ctx context.Context, key crypto.Signer, now time.Time) ([]Signature, error) {
+	out := make([]Signature, len(b.tbs))
+	for i, tbs := range b.tbs {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		info, err := tbs.SignWith(rand.Reader, key)
+		if err != nil {
+			return nil, err
+		}
+		der, err := cms.Assemble(b.certificates, info)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = Signature{Document: b.authorization.documents[i].index, Form: FormCMS, DER: der,
+			Certificate: b.authorization.certificate.ID, CreatedAt: now}
+	}
+	return out, nil
+}
+
+// withoutRoots leaves out self-signed certificates: whoever verifies must have
+// the anchor from elsewhere.
+func withoutRoots(chain []*x509.Certificate) []*x509.Certificate {
+	var out []*x509.Certificate
+	for _, c := range chain {
+		if !bytes.Equal(c.RawSubject, c.RawIssuer) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
