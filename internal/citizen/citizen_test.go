@@ -115,7 +115,7 @@ func testVault(t *testing.T, fill byte) *Vault {
 	return v
 }
 
-func TestVault(t *testing.T) {
+func TestVaultSealsAndSeparates(t *testing.T) {
 	ctx := t.Context()
 	v, other := testVault(t, 7), testVault(t, 8)
 	id, _ := ParseNationalID("A123456789")

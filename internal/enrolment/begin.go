@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
+	"strings"
 	"time"
 
 	"sealgate/internal/audit"
@@ -47,7 +48,8 @@ func (s *Service) begin(ctx context.Context, r BeginRequest) (*Begun, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !plainNumber(r.CardNumber) {
+	var ok bool
+	if r.CardNumber, ok = normalCardNumber(r.CardNumber); !ok {
 		return nil, ErrCertificate
 	}
 	now := s.now()
@@ -131,15 +133,21 @@ func (s *Service) readCard(ctx context.Context, der []byte, at time.Time) (*card
 	return &card{cert: cert, info: info, result: result}, nil
 }
 
-// plainNumber accepts a card number: a few ASCII letters and digits, or none.
-func plainNumber(n string) bool {
+// normalCardNumber brings a card number to one spelling: tokens pad theirs with
+// spaces (PKCS #11 §3.2), and letters come in either case. It accepts a few ASCII
+// letters and digits, or nothing.
+func normalCardNumber(n string) (number string, ok bool) {
+	if len(n) > 2*maxCardNumber {
+		return "", false
+	}
+	n = strings.ToUpper(strings.Trim(n, " \x00"))
 	if len(n) > maxCardNumber {
-		return false
+		return "", false
 	}
 	for _, c := range []byte(n) {
-		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') {
+			return "", false
 		}
 	}
-	return true
+	return n, true
 }

@@ -21,7 +21,7 @@ import (
 //  5. the certificate is good now: chain, time, use, policy and revocation are
 //     asked again, since the phone may have taken its time.
 func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest, now time.Time) (*evidence, error) {
-	if len(r.Signature) == 0 || len(r.Signature) > MaxProof || !plainNumber(r.CardNumber) {
+	if len(r.Signature) == 0 || len(r.Signature) > MaxProof {
 		return nil, ErrProofMalformed
 	}
 	ours, err := parseCertificate(e.Certificate)
@@ -89,10 +89,11 @@ func checkNonce(attribute, statement []byte) error {
 func oneCardNumber(numbers ...string) (string, error) {
 	var one string
 	for _, n := range numbers {
+		n, ok := normalCardNumber(n)
 		switch {
-		case n == "":
-		case !plainNumber(n):
+		case !ok:
 			return "", ErrProofMalformed
+		case n == "":
 		case one == "":
 			one = n
 		case n != one:

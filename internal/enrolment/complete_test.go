@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/gowebpki/jcs"
 
 	"sealgate/internal/certpath"
+	"sealgate/internal/cms"
 	"sealgate/internal/enrolment"
 	"sealgate/internal/fault"
 	"sealgate/internal/order"
@@ -175,6 +178,21 @@ func TestProofRefusals(t *testing.T) {
 			r.CardNumber = "TP00000000000001"
 			return r
 		}},
+		{"card number that is none", enrolment.ErrProofMalformed, func(k *walk) enrolment.CompleteRequest {
+			r := k.proof()
+			r.CardNumber = "TP<script>"
+			return r
+		}},
+		{"detached", enrolment.ErrProofMalformed, func(k *walk) enrolment.CompleteRequest {
+			r := k.proof()
+			r.Signature = detached(t, r.Signature)
+			return r
+		}},
+		{"two signers", enrolment.ErrProofMalformed, func(k *walk) enrolment.CompleteRequest {
+			r := k.proof()
+			r.Signature = twoSigners(t, r.Signature, k.sign(sameID, k.tbs, pkitest.SignOptions{}).Signature)
+			return r
+		}},
 		{"wrong browser", order.ErrWrongBrowser, func(k *walk) enrolment.CompleteRequest { r := k.proof(); r.Browser[0] ^= 1; return r }},
 		{"unknown order", order.ErrNotFound, func(k *walk) enrolment.CompleteRequest { r := k.proof(); r.Order[15] ^= 1; return r }},
 		{"no proof", enrolment.ErrProofMalformed, func(k *walk) enrolment.CompleteRequest { r := k.proof(); r.Signature = nil; return r }},
@@ -201,11 +219,91 @@ func TestProofRefusals(t *testing.T) {
 	must(t, err) // positive control
 }
 
+// parts are the pieces of a SignedData as pkitest writes it.
+type parts struct {
+	Version    int
+	DigestAlgs asn1.RawValue
+	Content    asn1.RawValue
+	Certs      asn1.RawValue
+	Signers    asn1.RawValue
+}
+
+type contentInfo struct {
+	Type    asn1.ObjectIdentifier
+	Content asn1.RawValue
+}
+
+func split(t testing.TB, der []byte) (contentInfo, parts) {
+	t.Helper()
+	var info contentInfo
+	_, err := asn1.Unmarshal(der, &info)
+	must(t, err)
+	var p parts
+	_, err = asn1.Unmarshal(info.Content.Bytes, &p)
+	must(t, err)
+	return info, p
+}
+
+func join(t testing.TB, info contentInfo, p parts) []byte {
+	t.Helper()
+	body, err := asn1.Marshal(p)
+	must(t, err)
+	info.Content = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: body}
+	der, err := asn1.Marshal(info)
+	must(t, err)
+	return der
+}
+
+// detached takes the content out of a good signature.
+func detached(t testing.TB, der []byte) []byte {
+	info, p := split(t, der)
+	content, err := asn1.Marshal(struct{ Type asn1.ObjectIdentifier }{cms.OIDData})
+	must(t, err)
+	p.Content = asn1.RawValue{FullBytes: content}
+	return join(t, info, p)
+}
+
+// twoSigners puts the signer of b behind that of a.
+func twoSigners(t testing.TB, a, b []byte) []byte {
+	info, p := split(t, a)
+	_, q := split(t, b)
+	set := asn1.RawValue{Class: asn1.ClassUniversal, Tag: asn1.TagSet, IsCompound: true}
+	set.Bytes = append(bytes.Clone(p.Signers.Bytes), q.Signers.Bytes...)
+	p.Signers = set
+	p.Certs = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: append(bytes.Clone(p.Certs.Bytes), q.Certs.Bytes...)}
+	return join(t, info, p)
+}
+
+// withoutCertificate leaves the signer's certificate out, as RFC 5652 §5.1 allows.
+func withoutCertificate(t testing.TB, der []byte) []byte {
+	info, p := split(t, der)
+	p.Certs.Bytes, p.Certs.FullBytes = nil, nil
+	return join(t, info, p)
+}
+
+func TestSignatureWithoutItsCertificate(t *testing.T) {
+	w := newWorld(t)
+	card := w.card(pkitest.CitizenOptions{})
+	k := w.walk(card).toCard()
+	other := k.sign(w.card(pkitest.CitizenOptions{}), k.tbs, pkitest.SignOptions{})
+	other.Certificate, other.CardNumber, other.Signature = nil, "", withoutCertificate(t, other.Signature)
+	w.refused(enrolment.ErrProofCard, func() error { _, err := w.svc.Complete(context.Background(), other); return err })
+	r := k.proof()
+	r.Signature = withoutCertificate(t, r.Signature)
+	_, err := w.svc.Complete(context.Background(), r)
+	must(t, err)
+	// Positive control of the tools above: taken apart and put together it is the same.
+	info, p := split(t, r.Signature)
+	if !bytes.Equal(join(t, info, p), r.Signature) {
+		t.Error("split and join change the message")
+	}
+}
+
 func TestNonceAndCardNumberMayBeAbsentOrRaw(t *testing.T) {
 	w := newWorld(t)
 	k := w.walk(w.card(pkitest.CitizenOptions{})).toCard()
 	r := k.sign(k.card, k.tbs, pkitest.SignOptions{NoSignedTime: true})
-	r.Certificate, r.CardNumber = nil, ""
+	r.Certificate, r.CardNumber = nil, " "+strings.ToLower(k.card.CardNumber)+"  "
 	_, err := w.svc.Complete(context.Background(), r)
 	must(t, err)
 	k = w.walk(k.card).toCard()
@@ -346,12 +444,24 @@ func TestDeviceLimit(t *testing.T) {
 	card := w.card(pkitest.CitizenOptions{})
 	first := w.walk(card).bind()
 	late := []*walk{w.walk(card).toCard(), w.walk(card).toCard(), w.walk(card).toCard()}
+	// All three stand at the last moment before a device is written: inserting is
+	// held up until each waits for a lock.
+	gate, err := w.pool.Begin(ctx)
+	must(t, err)
+	_, err = gate.Exec(ctx, `LOCK TABLE devices IN SHARE MODE`)
+	must(t, err)
 	var wg sync.WaitGroup
 	errs := make([]error, len(late))
 	for i, k := range late {
 		proof := k.proof()
 		wg.Go(func() { _, errs[i] = w.svc.Complete(ctx, proof) })
 	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if w.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == len(late) {
+			break
+		}
+	}
+	must(t, gate.Commit(ctx))
 	wg.Wait()
 	passed := 0
 	for _, err := range errs {
@@ -365,7 +475,7 @@ func TestDeviceLimit(t *testing.T) {
 		t.Errorf("%d of three passed, room was for one", passed)
 	}
 	w.refused(enrolment.ErrDeviceLimit, func() error { _, err := w.svc.Begin(ctx, w.walk(card).beginRequest()); return err })
-	_, err := w.pool.Exec(ctx, `UPDATE devices SET state = 'removed' WHERE id = $1`, first.Device.ID)
+	_, err = w.pool.Exec(ctx, `UPDATE devices SET state = 'removed' WHERE id = $1`, first.Device.ID)
 	must(t, err)
 	w.walk(card).bind() // positive control: a removed phone makes room
 }
