@@ -137,7 +137,7 @@ func TestImportsPointDown(t *testing.T) {
 }
 
 func meant(from, to string) bool {
-	for _, pair := range []string{from + "→" + to, from + "→*", group(from) + "→" + to, from + "→" + group(to)} {
+	for _, pair := range []string{from + "→" + to, from + "→*", group(from) + "→" + to, from + "→" + group(to), group(from) + "→" + group(to)} {
 		if _, ok := sideways[pair]; ok {
 			return true
 		}
