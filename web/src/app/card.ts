@@ -3,7 +3,7 @@
 
 import type { Claim, OrderDocument } from "../shared/device-api";
 import { actions, button, h, heading, icon, shapes } from "./dom";
-import { countryText, hostText, sizeText, timeElement } from "./format";
+import { countryText, hostElement, sizeText, timeElement } from "./format";
 import { deviceName } from "./environment";
 import { foreignLang, has, named, t } from "./texts";
 
@@ -70,7 +70,7 @@ function facts(c: Claim): HTMLElement {
     list.append(h("div", {}, h("dt", {}, t(key)), h("dd", {}, ...content)));
   row("order.agency", h("span", { lang: foreignLang(c.agency.name) }, named(c.agency.name)));
   row("order.site",
-    h("span", { class: "app-host" }, hostText(c.client.host)),
+    hostElement(c.client.host),
     h("span", { class: "app-sub", lang: foreignLang(c.client.name) }, named(c.client.name)));
   if (c.kind === "enrol" && c.enrol?.masked_name) row("order.person", c.enrol.masked_name);
   if (c.kind === "login") row("order.data", dataList(c.data ?? []));

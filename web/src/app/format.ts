@@ -80,6 +80,13 @@ export function hostText(host: string): string {
   }
 }
 
+/** hostElement shows a host; a long one breaks before a dot, so that its parts stay readable. */
+export function hostElement(host: string): HTMLElement {
+  const shown = h("span", { class: "app-host" });
+  hostText(host).split(".").forEach((label, i) => (i ? shown.append(h("wbr"), `.${label}`) : shown.append(label)));
+  return shown;
+}
+
 /** countryText writes a country code in the page's language. */
 export function countryText(code: string): string {
   if (!/^[A-Za-z]{2}$/.test(code)) return code;

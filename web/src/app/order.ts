@@ -4,7 +4,7 @@ import * as api from "../shared/device-api";
 import type { Claim, ClaimRequest, OrderStatus } from "../shared/device-api";
 import { CeremonyError, createCredential, getAssertion } from "../shared/webauthn";
 import type { CeremonyFailure, CredentialJSON } from "../shared/webauthn";
-import { announce, busy, button, h, icon, link, notice, shapes, show, title } from "./dom";
+import { actions, announce, busy, button, h, icon, link, notice, shapes, show, title } from "./dom";
 import { makeCard } from "./card";
 import type { Card } from "./card";
 import { forget, keep } from "./claims";
@@ -50,6 +50,7 @@ class Flow {
   /** Options are used once; undefined means that new ones must be asked for. */
   private options: Claim["public_key"] | undefined;
   private optionsFor = "";
+  private made: CredentialJSON | undefined;
   private readonly watching = new AbortController();
 
   constructor(private readonly claim: Claim, private readonly byPress: boolean) {
@@ -118,8 +119,10 @@ class Flow {
       this.options = await api.options(this.claim.order, this.claim.claim_token, leftOut);
       this.optionsFor = wanted;
     }
-    const options = this.options;
-    return this.claim.kind === "enrol" ? createCredential(options) : getAssertion(options);
+    if (this.claim.kind !== "enrol") return getAssertion(this.options);
+    // A credential that was made but perhaps not received is sent again, not made again.
+    this.made ??= await createCredential(this.options);
+    return this.made;
   }
 
   private async send(result: CredentialJSON, leftOut: number[]): Promise<void> {
@@ -131,8 +134,10 @@ class Flow {
         : await api.approve(order, token, result, leftOut);
       this.finish(outcome, leftOut.length);
     } catch (err) {
-      if (!(err instanceof api.Unreachable)) throw err;
-      // The answer was lost; perhaps only the answer. Ask before asking for the finger again.
+      // Perhaps only the answer was lost, or the browser itself sent the request
+      // twice. Nobody but this phone can approve, so an approved order is our success.
+      const unsure = err instanceof api.Unreachable || (err instanceof api.Problem && endOf(err.code) === "finished");
+      if (!unsure) throw err;
       const now = await api.status(order, token).catch(() => undefined);
       if (now && this.succeeded(now.state)) return this.finish(now, leftOut.length);
       throw err;
@@ -197,7 +202,7 @@ class Flow {
   private ceremonyFailed(failure: CeremonyFailure): void {
     switch (failure) {
       case "no_key":
-        return this.inline("no_key", "KEY-01", [link(t("fail.no_key.bind"), "/enrol"), link(t("fail.no_key.changed"), "/lost")]);
+        return this.inline("no_key", "KEY-01", [actions(link(t("fail.no_key.bind"), "/enrol"), link(t("fail.no_key.changed"), "/lost"))]);
       case "lock_missing":
         return this.inline("lock", "KEY-02", [h("p", {}, t("fail.lock.how"))]);
       case "already_registered":
@@ -234,6 +239,10 @@ class Flow {
     try {
       await api.reject(order, token, "not_me");
     } catch (err) {
+      if (err instanceof api.Problem && endOf(err.code) === "rejected") {
+        this.end();
+        return this.refused();
+      }
       this.setWorking(false);
       if (err instanceof api.Unreachable) return this.inline("network", "NET-03", []);
       this.end();

@@ -6,7 +6,7 @@ import { button, link, notice } from "./dom";
 import type { Notice } from "./dom";
 import { has, t } from "./texts";
 
-type Step = "rescan" | "code" | "home" | "help" | "history" | "lost" | "register" | "again";
+type Step = "rescan" | "code" | "home" | "help" | "history" | "lost" | "register" | "devices" | "again";
 type Ending = { key: string; tone: Notice["tone"]; next: Step[] };
 
 const endings: Record<string, Ending> = {
@@ -24,6 +24,7 @@ const endings: Record<string, Ending> = {
   unknown_device: { key: "end.unknown_device", tone: "warn", next: ["register", "lost"] },
   code: { key: "end.code", tone: "warn", next: ["code"] },
   closed: { key: "end.closed", tone: "info", next: ["rescan"] },
+  registered: { key: "fail.registered", tone: "info", next: ["devices"] },
 };
 
 // The server's stable codes, and the ending each one is.
@@ -32,7 +33,9 @@ const codes: Record<string, string> = {
   order_approved: "finished", order_completed: "finished", order_claimed: "claimed", order_not_found: "notfound",
   order_wrong_browser: "browser", order_wrong_claim: "closed",
   frame_stale: "stale", frame_forged: "badframe", frame_unknown: "badframe", code_unknown: "code",
-  device_suspended: "frozen", citizen_frozen: "frozen", device_counter: "frozen", device_unknown: "unknown_device",
+  device_suspended: "frozen", device_inactive: "frozen", device_counter: "frozen", citizen_frozen: "frozen", citizen_inactive: "frozen",
+  device_unknown: "unknown_device", passkey_unknown_credential: "unknown_device", passkey_user_mismatch: "unknown_device",
+  enrol_phone_bound: "registered",
 };
 
 /** endOf gives the ending for an order's final state or a fault code, if there is one of its own. */
@@ -89,6 +92,7 @@ const places: Record<Exclude<Step, "again">, [string, string]> = {
   history: ["done.history", "/app/history"],
   lost: ["common.lost", "/lost"],
   register: ["fail.no_key.bind", "/enrol"],
+  devices: ["nav.devices", "/app/devices"],
 };
 
 /** steps makes the buttons of a notice; the first is the main one. */

@@ -68,7 +68,7 @@ export type HistoryItem = {
   client: { name: Names; host: string };
   at: string;
   device?: { id?: string; name?: string };
-  documents?: { name: string; digest_code?: string }[];
+  documents?: { name: string; digest_code?: string; left_out?: boolean }[];
 };
 
 export type Device = {

@@ -4,7 +4,7 @@ import * as api from "../../shared/device-api";
 import type { HistoryItem } from "../../shared/device-api";
 import { gate } from "../environment";
 import { h, heading, icon, link, actions, shapes, show } from "../dom";
-import { dayKey, daysAgo, hostText, timeElement } from "../format";
+import { dayKey, daysAgo, hostElement, timeElement } from "../format";
 import { signOut, withSession } from "../session";
 import { foreignLang, named, t } from "../texts";
 import { registerWorker } from "../worker-registration";
@@ -41,11 +41,12 @@ function row(item: HistoryItem): HTMLElement {
   const detail = h("dl", { class: "app-facts" });
   const fact = (label: string, ...content: (Node | string)[]) =>
     detail.append(h("div", {}, h("dt", {}, label), h("dd", {}, ...content)));
-  fact(t("history.site"), h("span", { class: "app-host" }, hostText(item.client.host)));
+  fact(t("history.site"), hostElement(item.client.host));
   if (item.device?.name) fact(t("history.device"), item.device.name);
   if (item.documents?.length) {
     fact(t("history.documents"), h("ul", { class: "app-plain" }, ...item.documents.map((d) =>
-      h("li", {}, h("span", { dir: "auto" }, d.name), " ", d.digest_code ? h("code", { class: "app-code" }, d.digest_code) : null))));
+      h("li", {}, h("span", { dir: "auto" }, d.name), " ", d.digest_code ? h("code", { class: "app-code" }, d.digest_code) : null,
+        d.left_out && h("span", { class: "app-sub" }, t("history.leftOut"))))));
   }
   fact(t("history.order"), h("code", { class: "app-code" }, item.order));
   return h("details", { class: "app-entry" },
