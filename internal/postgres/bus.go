@@ -137,7 +137,7 @@ func (b *Bus) pollSome(ctx context.Context, seed maphash.Seed, some []order.ID) 
 		ids[i] = id.UUID()
 	}
 	rows, err := b.db.Pool.Query(ctx, `SELECT id, state || '/' || extended || '/' || coalesce(frozen_step, -1) || '/' || check_tries
-		|| '/' || (check_passed_at IS NOT NULL) || '/' || (browser_hash IS NOT NULL) FROM orders WHERE id = ANY($1)`, ids)
+		|| '/' || (check_passed_at IS NOT NULL) || '/' || expires_at || '/' || (browser_hash IS NOT NULL) FROM orders WHERE id = ANY($1)`, ids)
 	if err != nil {
 		return err
 	}
