@@ -173,7 +173,7 @@ func (s *Service) lost(ctx context.Context, r CompleteRequest, err error) (*Boun
 
 // prepare makes the mobile key and its certificate and gathers what is written.
 func (s *Service) prepare(ctx context.Context, e *Enrolment, ev *evidence, now time.Time) (*Binding, error) {
-	key, public, err := s.cfg.Keys.SealNewKey(keyring.P256)
+	key, public, err := s.cfg.Keys.SealNewKey(s.cfg.KeyAlgorithm)
 	if err != nil {
 		return nil, err
 	}

@@ -148,8 +148,10 @@ type Config struct {
 	MaxLifetime time.Duration // of an order in all
 	CardStep    time.Duration // for the card to sign, after the passkey is there; 0: 5 minutes
 	DeviceLimit int           // per citizen; 0: citizen.DefaultDeviceLimit
-	Log         *slog.Logger
-	Now         func() time.Time // nil: time.Now
+	// KeyAlgorithm of the mobile keys; "" is P-256.
+	KeyAlgorithm keyring.Algorithm
+	Log          *slog.Logger
+	Now          func() time.Time // nil: time.Now
 }
 
 // Service runs enrolments.
@@ -169,6 +171,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.CardStep == 0 {
 		cfg.CardStep = 5 * time.Minute
+	}
+	if cfg.KeyAlgorithm == "" {
+		cfg.KeyAlgorithm = keyring.P256
 	}
 	if cfg.DeviceLimit == 0 {
 		cfg.DeviceLimit = citizen.DefaultDeviceLimit
