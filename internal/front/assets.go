@@ -104,6 +104,10 @@ func (a *Assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	if strings.Contains(r.URL.Path, ".worker-") {
+		// A worker has the policy of its own answer, not of the page; ours compile WebAssembly.
+		w.Header().Set("Content-Security-Policy", workerCSP)
+	}
 	f.write(w, r)
 }
 
@@ -122,6 +126,8 @@ func (f assetFile) write(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(body)
 	}
 }
+
+const workerCSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
 
 func acceptsGzip(header string) bool {
 	for part := range strings.SplitSeq(header, ",") {

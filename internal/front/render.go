@@ -130,6 +130,15 @@ func (v *View) Name(names map[string]string) string {
 	return names[string(i18n.ZhHant)]
 }
 
+// Scope gives the words for a kind of data that a client asks for; a scope
+// without words stands for itself.
+func (v *View) Scope(scope string) string {
+	if text, ok := v.rd.catalogue.Lookup(v.Lang, "app.data."+scope); ok {
+		return text
+	}
+	return scope
+}
+
 // Asset gives the address of a built file.
 func (v *View) Asset(name string) (string, error) {
 	if u := v.rd.assets.URL(name); u != "" {

@@ -140,7 +140,7 @@ export class Mock {
       case "approve":
         if (this.refuseApprove) return this.#problem(403, this.refuseApprove);
         if (order.claim.check?.required && !order.claim.check.passed) return this.#problem(409, "order_check_needed");
-        order.state = "approved";
+        order.state = order.claim.kind === "sign" ? "completed" : "approved";
         order.assertion = input.assertion;
         this.wake(order);
         return [200, { state: "approved", device: { name: "iPhone" }, ...(order.claim.source === "same_device" ? { next: `/o/${order.claim.order}/return` } : {}) }];
