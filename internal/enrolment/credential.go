@@ -3,9 +3,6 @@ package enrolment
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/base64"
 	"strings"
 	"time"
 	"unicode"
@@ -91,7 +88,7 @@ func (s *Service) credential(ctx context.Context, r CredentialRequest) error {
 	if err != nil {
 		return err
 	}
-	if !holds(e.Order, r.Token) {
+	if !e.Order.Holds(r.Token) {
 		return order.ErrWrongClaim
 	}
 	now := s.now()
@@ -168,17 +165,6 @@ func (s *Service) explain(ctx context.Context, id order.ID, err error) error {
 		return ErrCredentialSet
 	}
 	return err
-}
-
-// holds says whether a token is the claim token of the order's phone: 32 bytes
-// in base64url, of which the order keeps the SHA-256.
-func holds(o *order.Order, token string) bool {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) != 32 {
-		return false
-	}
-	h := sha256.Sum256(raw)
-	return subtle.ConstantTimeCompare(h[:], o.ClaimHash) == 1
 }
 
 // deviceName trims a name and refuses what a list cannot show safely: control

@@ -229,7 +229,7 @@ func (s *Service) judge(st Standing) error {
 
 // waiting checks that an order is claimed, in time, and has not gone on.
 func waiting(o *order.Order, now time.Time) error {
-	switch o.StateAt(now) {
+	switch state := o.StateAt(now); state {
 	case order.Scanned:
 		if o.CheckNeeded() {
 			return order.ErrCheckNeeded
@@ -237,18 +237,9 @@ func waiting(o *order.Order, now time.Time) error {
 		return nil
 	case order.Created:
 		return order.ErrNotClaimed
-	case order.Expired:
-		return order.ErrExpired
-	case order.Cancelled:
-		return order.ErrCancelled
-	case order.Rejected:
-		return order.ErrRejected
-	case order.Approved, order.Completed:
-		return order.ErrApproved
-	case order.Failed:
-		return order.ErrFailed
+	default:
+		return state.Fault()
 	}
-	return order.ErrState
 }
 
 // ownBrowser lets only the browser that began go on.

@@ -77,11 +77,11 @@ func (s *Service) refuseUnread(ctx context.Context, r ApproveRequest, err error)
 // judge holds every rule between an assertion and an approval.
 func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *passkey.Assertion, r ApproveRequest) (*Approval, error) {
 	now := s.now()
-	if !o.holds(r.Token) {
+	if !o.Holds(r.Token) {
 		return nil, ErrWrongClaim
 	}
 	if state := o.StateAt(now); state != Scanned {
-		return nil, state.asFault()
+		return nil, state.Fault()
 	}
 	content, err := ParseContent(o.Content)
 	if err != nil {
@@ -162,7 +162,7 @@ func (s *Service) Reject(ctx context.Context, r RejectRequest) error {
 		reason = "changed_mind"
 	}
 	e := entry(audit.OrderRejected, o, r.From).By(audit.ActorCitizen, "").With(audit.KeyReason, reason)
-	if !o.holds(r.Token) {
+	if !o.Holds(r.Token) {
 		return s.refuse(ctx, e, ErrWrongClaim)
 	}
 	if reason == "fraud" && o.State == Rejected && o.EndReason != reason {

@@ -102,7 +102,7 @@ func (s *Service) Open(ctx context.Context, id ID, startToken string, browser Br
 		return s.refuse(ctx, e, ErrWrongBrowser)
 	}
 	if state := o.StateAt(s.now()); state != Created {
-		return s.refuse(ctx, e, state.asFault())
+		return s.refuse(ctx, e, state.Fault())
 	}
 	err = s.cfg.WaitingStore.Open(ctx, id, hash[:], browser.Hash(), e)
 	if err != nil {
@@ -119,7 +119,7 @@ func (s *Service) open(ctx context.Context, id ID, browser BrowserKey, act audit
 	}
 	e := entry(act, o, from).ByBrowser()
 	if state := o.StateAt(s.now()); state != Created {
-		return nil, e, s.refuse(ctx, e, state.asFault())
+		return nil, e, s.refuse(ctx, e, state.Fault())
 	}
 	return o, e, nil
 }
@@ -195,7 +195,7 @@ func (s *Service) Check(ctx context.Context, id ID, browser BrowserKey, digits s
 	case state == Created:
 		return s.refuse(ctx, e, ErrCheckNone)
 	case state != Scanned:
-		return s.refuse(ctx, e, state.asFault())
+		return s.refuse(ctx, e, state.Fault())
 	case o.CheckDigits == "":
 		return s.refuse(ctx, e, ErrCheckNone)
 	case o.CheckPassedAt != nil:
@@ -261,7 +261,7 @@ func (s *Service) end(ctx context.Context, o *Order, e Ending) error {
 		return nil
 	}
 	if state != Created && state != Scanned {
-		return s.refuse(ctx, e.Audit, state.asFault())
+		return s.refuse(ctx, e.Audit, state.Fault())
 	}
 	if err := s.cfg.Store.End(ctx, e); err != nil {
 		return s.refuse(ctx, e.Audit, s.explain(ctx, o.ID, err))
@@ -298,7 +298,7 @@ func (s *Service) CollectLogin(ctx context.Context, id ID, browser BrowserKey, f
 		e = e.ByCitizen(*o.CitizenID)
 	}
 	if state := o.StateAt(s.now()); o.Kind != Login || state != Approved {
-		return nil, s.refuse(ctx, e, state.asFault())
+		return nil, s.refuse(ctx, e, state.Fault())
 	}
 	if err := s.cfg.WaitingStore.Collect(ctx, id, browser.Hash(), s.now(), e); err != nil {
 		return nil, s.refuse(ctx, e, s.explain(ctx, id, err))

@@ -57,7 +57,7 @@ func (s *Service) Claim(ctx context.Context, r ClaimRequest) (*Claim, error) {
 		if state == Scanned {
 			e.Act = audit.OrderSecondScan
 		}
-		return nil, s.refuse(ctx, e, state.asFault())
+		return nil, s.refuse(ctx, e, state.Fault())
 	}
 	view, err := newView(o)
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *Service) resume(ctx context.Context, r ClaimRequest) (*Claim, error) {
 		return nil, err
 	}
 	if state := v.StateAt(s.now()); state != Scanned {
-		return nil, state.asFault()
+		return nil, state.Fault()
 	}
 	return s.claimed(ctx, &v.Order, r.Token)
 }
@@ -185,8 +185,8 @@ func reachedACR(source Source, attested bool) string {
 	return ACRPHR
 }
 
-// holds says whether a token is the order's claim token.
-func (o *Order) holds(token string) bool {
+// Holds says whether a token is the order's claim token.
+func (o *Order) Holds(token string) bool {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) != 32 || len(o.ClaimHash) == 0 {
 		return false
@@ -197,7 +197,7 @@ func (o *Order) holds(token string) bool {
 
 // reclaim says whether this phone already holds the claim.
 func (s *Service) reclaim(o *Order, token string) bool {
-	return token != "" && o.StateAt(s.now()) == Scanned && o.holds(token)
+	return token != "" && o.StateAt(s.now()) == Scanned && o.Holds(token)
 }
 
 // claimed builds the phone's view.
@@ -236,7 +236,7 @@ func (s *Service) Held(ctx context.Context, id ID, token string) (*View, error) 
 	if err != nil {
 		return nil, err
 	}
-	if !o.holds(token) {
+	if !o.Holds(token) {
 		return nil, ErrWrongClaim
 	}
 	return newView(o)
@@ -250,7 +250,7 @@ func (s *Service) Options(ctx context.Context, id ID, token string, leftOut []in
 		return nil, err
 	}
 	if state := v.StateAt(s.now()); state != Scanned {
-		return nil, state.asFault()
+		return nil, state.Fault()
 	}
 	if v.Kind != Sign {
 		if len(leftOut) > 0 {

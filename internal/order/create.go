@@ -169,7 +169,7 @@ func (s *Service) CreateSign(ctx context.Context, r SignRequest) (o *Order, star
 // checkDocuments copies and checks what is to be signed.
 func (s *Service) checkDocuments(in []Document) ([]Document, error) {
 	if len(in) == 0 {
-		return nil, ErrDocuments
+		return nil, ErrDocuments.With("document", "0")
 	}
 	if len(in) > s.cfg.MaxDocuments {
 		return nil, ErrTooMany

@@ -229,8 +229,8 @@ var (
 	ErrKind          = fault.New(fault.Conflict, "order_kind")
 )
 
-// asFault says in words a caller can act on why a step is not possible in a state.
-func (s State) asFault() error {
+// Fault says in words a caller can act on why a step is not possible in a state.
+func (s State) Fault() error {
 	switch s {
 	case Scanned:
 		return ErrClaimed

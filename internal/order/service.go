@@ -211,7 +211,7 @@ func (s *Service) explain(ctx context.Context, id ID, err error) error {
 	if findErr != nil {
 		return findErr
 	}
-	return o.StateAt(s.now()).asFault()
+	return o.StateAt(s.now()).Fault()
 }
 
 // Find reads an order for a door that has its own way to know that the caller
