@@ -133,7 +133,7 @@ func (b *builder) issuingTemplate() *x509.Certificate {
 	t := b.template("Issuing CA", yearsIssuing)
 	t.IsCA, t.BasicConstraintsValid, t.MaxPathLenZero = true, true, true
 	t.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	t.Policies = []x509.OID{b.ca.policy, b.ca.tsaPolicy}
+	t.Policies = []x509.OID{b.ca.policy, b.ca.tsaPolicyOID}
 	t.IssuingCertificateURL = []string{b.ca.cfg.BaseURL + PathRoot}
 	t.CRLDistributionPoints = []string{b.ca.cfg.BaseURL + PathRootCRL}
 	return t
@@ -157,7 +157,7 @@ func (b *builder) tsaTemplate() *x509.Certificate {
 		b.err = err
 	}
 	t.ExtraExtensions = []pkix.Extension{{Id: oidExtKeyUsage, Critical: true, Value: usage}}
-	t.Policies = []x509.OID{b.ca.tsaPolicy}
+	t.Policies = []x509.OID{b.ca.tsaPolicyOID}
 	b.ca.addLocations(t)
 	return t
 }

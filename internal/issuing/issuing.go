@@ -18,6 +18,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net/url"
@@ -29,6 +30,7 @@ import (
 	"sealgate/internal/audit"
 	"sealgate/internal/fault"
 	"sealgate/internal/keyring"
+	"sealgate/internal/tsp"
 )
 
 // Names of our own authorities, as the register has them.
@@ -192,14 +194,16 @@ const (
 
 // CA is our own issuer. It is safe for concurrent use.
 type CA struct {
-	cfg       Config
-	policy    x509.OID
-	tsaPolicy x509.OID
+	cfg          Config
+	policy       x509.OID
+	tsaPolicyOID x509.OID
+	tsaPolicy    asn1.ObjectIdentifier // the same
 
 	mu          sync.Mutex
 	authorities map[string]*authority
 	lists       map[string]cachedList
 	lintKey     crypto.Signer
+	tsa         *tsp.Responder
 }
 
 var _ Issuer = (*CA)(nil)
@@ -238,11 +242,11 @@ func New(cfg Config) (*CA, error) {
 		return nil, errors.New("issuing: a certificate lives at most a year, and lists are renewed before they end")
 	}
 	ca := &CA{cfg: cfg, lists: map[string]cachedList{}}
-	if ca.policy, err = x509.ParseOID(cfg.Policy); err != nil {
-		return nil, fmt.Errorf("issuing: policy: %w", err)
+	if ca.policy, _, err = parsePolicy(cfg.Policy); err != nil {
+		return nil, err
 	}
-	if ca.tsaPolicy, err = x509.ParseOID(cfg.TSAPolicy); err != nil {
-		return nil, fmt.Errorf("issuing: time-stamp policy: %w", err)
+	if ca.tsaPolicyOID, ca.tsaPolicy, err = parsePolicy(cfg.TSAPolicy); err != nil {
+		return nil, err
 	}
 	return ca, nil
 }

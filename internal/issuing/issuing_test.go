@@ -448,7 +448,9 @@ func TestOpenSSLAgreesOnStatus(t *testing.T) {
 	file := func(name string) string { return filepath.Join(dir, name) }
 	bundle, _ := ca.AnchorsPEM(ctx)
 	writeFile(t, file("ca.pem"), bundle)
-	toPEM := func(c *x509.Certificate) []byte { return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}) }
+	toPEM := func(c *x509.Certificate) []byte {
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+	}
 	writeFile(t, file("cert.pem"), toPEM(cert))
 	writeFile(t, file("issuing.pem"), toPEM(anchors[1]))
 	run := func(args ...string) (string, error) {
