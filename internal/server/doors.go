@@ -1,0 +1,145 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"sealgate/internal/front"
+	"sealgate/internal/front/agencyapi"
+	"sealgate/internal/front/deviceapi"
+	"sealgate/internal/front/pages"
+	"sealgate/internal/front/pki"
+	"sealgate/internal/i18n"
+	"sealgate/internal/oidc"
+	"sealgate/internal/order"
+	"sealgate/internal/signing"
+	"sealgate/web"
+)
+
+// doors mounts every door on one router. This is the one list of who may ask.
+func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error) {
+	shell, err := s.shell(f)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := s.provider(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	site, err := s.pages(shell, provider)
+	if err != nil {
+		return nil, err
+	}
+	app, err := pages.NewApp(shell)
+	if err != nil {
+		return nil, err
+	}
+	devices, err := deviceapi.New(deviceapi.Config{Orders: s.services.orders, Phone: s.services.phone, Enrolments: s.services.enrolments,
+		Citizens: s.services.citizens, Sessions: shell.Sessions()})
+	if err != nil {
+		return nil, err
+	}
+	api, err := agencyapi.New(agencyapi.Config{Orders: s.services.orders, Agencies: f.agencies, Signing: s.services.signing,
+		Provider: provider, PublicOrigin: s.opts.Config.PublicOrigin, Refused: s.db.Audit().Append,
+		Evidence: func(ctx context.Context, id uuid.UUID) (signing.Evidence, error) {
+			work, err := s.db.Signing().Load(ctx, id)
+			return work.Evidence, err
+		}})
+	if err != nil {
+		return nil, err
+	}
+	r := chi.NewRouter()
+	shell.Use(r)
+	r.Handle("/assets/*", shell.Assets())
+	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	r.Get("/readyz", s.ready)
+	r.Group(func(r chi.Router) {
+		r.Use(shell.Browser)
+		site.Mount(r)
+		app.Mount(r)
+	})
+	r.Route("/api/device/v1", func(r chi.Router) {
+		r.Use(shell.API)
+		devices.Mount(r)
+	})
+	r.Route("/api/v1", func(r chi.Router) {
+		r.Use(shell.API)
+		api.Mount(r)
+	})
+	provider.Mount(r)
+	if err := pki.Mount(r, pki.Config{CA: s.services.ca, Log: s.opts.Log}); err != nil {
+		return nil, err
+	}
+	s.router = r
+	return r, nil
+}
+
+// Routes is the router, for the test that compares it with the API document.
+func (s *Server) Routes() chi.Routes { return s.router }
+
+func (s *Server) shell(f *foundation) (*front.Shell, error) {
+	catalogue, err := i18n.Load()
+	if err != nil {
+		return nil, err
+	}
+	return front.New(front.Config{Origin: s.opts.Config.PublicOrigin, Catalogue: catalogue, Templates: web.Templates(), Dist: web.Dist(),
+		SessionKey: f.secrets.cookie, TrustedProxies: s.opts.Config.TrustedProxies, Metrics: s.registry, Log: s.opts.Log})
+}
+
+func (s *Server) provider(ctx context.Context, f *foundation) (*oidc.Provider, error) {
+	return oidc.New(ctx, oidc.Config{Issuer: s.opts.Config.PublicOrigin, Store: s.db.OIDC(), Agencies: f.agencies, Orders: s.services.orders,
+		Keyring: f.keys, Vault: f.vault, CodeSecret: f.secrets.code,
+		Browser: func(w http.ResponseWriter, r *http.Request) order.BrowserKey {
+			return order.BrowserKey(front.EnsureBrowser(w, r))
+		},
+		Origin:    func(r *http.Request) order.Origin { return order.NewOrigin(front.ClientIP(r), r.UserAgent(), "") },
+		ErrorPage: front.ErrorPage, Log: s.opts.Log})
+}
+
+func (s *Server) pages(shell *front.Shell, provider *oidc.Provider) (*pages.Pages, error) {
+	return pages.New(pages.Config{Shell: shell, Orders: s.services.orders, Enrolments: s.services.enrolments,
+		Return: func(ctx context.Context, id order.ID, browser order.BrowserKey, _ order.Origin) (string, error) {
+			return provider.Return(ctx, id, browser)
+		},
+		CollectLogin: s.services.orders.CollectLogin,
+		Signature: func(ctx context.Context, id uuid.UUID, document int) ([]byte, error) {
+			made, err := s.services.signing.Signature(ctx, id, document)
+			return made.DER, err
+		},
+		OwnClient: s.services.own, CardOrigin: s.opts.CardOrigin, SoftCard: s.opts.SoftCard, Dev: s.opts.Config.Dev})
+}
+
+// AnchorsPEM are the roots of the service's own certificate authority.
+func (s *Server) AnchorsPEM() []byte { return s.services.anchorsPEM }
+
+// ready says whether this node can serve: the database answers.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	status, state := http.StatusOK, "ready"
+	if err := s.db.Pool.Ping(ctx); err != nil {
+		status, state = http.StatusServiceUnavailable, "database does not answer"
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"state": state, "node": s.opts.Config.NodeName})
+}
+
+// observe registers what Prometheus reads beside the shell's request metrics.
+func (s *Server) observe() {
+	s.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sealgate_waiting_orders", Help: "Orders that a browser, phone or client waits for on this node."},
+			func() float64 { return float64(s.services.hub.Waiting()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sealgate_pool_connections", Help: "Database connections in use on this node."},
+			func() float64 { return float64(s.db.Pool.Stat().AcquiredConns()) }),
+	)
+}

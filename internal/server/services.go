@@ -1,0 +1,160 @@
+package server
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"sealgate/internal/agency"
+	"sealgate/internal/audit"
+	"sealgate/internal/citizen"
+	"sealgate/internal/enrolment"
+	"sealgate/internal/issuing"
+	"sealgate/internal/jobs"
+	"sealgate/internal/keyring"
+	"sealgate/internal/order"
+	"sealgate/internal/postgres"
+	"sealgate/internal/signing"
+)
+
+// services are what the house does.
+type services struct {
+	hub        *order.Hub
+	citizens   *citizen.Registry
+	ca         *issuing.CA
+	anchorsPEM []byte
+	signing    *signing.Service
+	finisher   *jobs.Finisher
+	enrolments *enrolment.Service
+	orders     *order.Service
+	phone      *order.Phone
+	own        order.Client
+}
+
+// Times and limits that nobody has asked to configure.
+const (
+	typedCodeLife = 5 * time.Minute // WCAG 2.2.1: reading and typing eight digits takes some people long
+	maxExtend     = 10              // WCAG 2.2.1: at least ten times
+)
+
+func newServices(ctx context.Context, opts Options, db *postgres.DB, f *foundation) (*services, error) {
+	s := &services{hub: order.NewHub()}
+	if err := s.seed(ctx, opts, f); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.citizens, err = citizen.NewRegistry(db.Citizens(), f.vault); err != nil {
+		return nil, err
+	}
+	if err = s.authority(ctx, opts, db, f); err != nil {
+		return nil, err
+	}
+	if err = s.signatures(opts, db, f); err != nil {
+		return nil, err
+	}
+	if err = s.enrolling(opts, db, f); err != nil {
+		return nil, err
+	}
+	if err = s.ordering(opts, db, f); err != nil {
+		return nil, err
+	}
+	s.phone, err = order.NewPhone(db.Phone(), f.rp, f.secrets.phone, s.suspend)
+	return s, err
+}
+
+// seed registers the service's own pages as a client, and the demonstration
+// agency where one is asked for.
+func (s *services) seed(ctx context.Context, opts Options, f *foundation) error {
+	if err := f.agencies.SeedBuiltIn(ctx, opts.Config.PublicOrigin); err != nil {
+		return err
+	}
+	own, err := f.agencies.ByClientID(ctx, agency.BuiltInClientID)
+	if err != nil {
+		return err
+	}
+	s.own = order.ClientOf(own)
+	if opts.DemoSite == "" {
+		return nil
+	}
+	return f.agencies.SeedDemo(ctx, opts.DemoSite, opts.DemoSecret)
+}
+
+// authority opens the service's own certificate authority.
+func (s *services) authority(ctx context.Context, opts Options, db *postgres.DB, f *foundation) error {
+	name := "Sealgate"
+	if opts.Config.Dev {
+		name = "(測試用) Sealgate"
+	}
+	var err error
+	s.ca, err = issuing.New(issuing.Config{Store: db.Issuing(), Keys: f.keys, Name: name, BaseURL: opts.Config.PublicOrigin,
+		Life: min(opts.Config.Mobile.CertificateLifetime, 365*24*time.Hour)})
+	if err != nil {
+		return err
+	}
+	if opts.Bootstrap {
+		if err := s.ca.Bootstrap(ctx); err != nil {
+			return err
+		}
+	}
+	if s.anchorsPEM, err = s.ca.AnchorsPEM(ctx); err != nil {
+		return errors.Join(errors.New("the certificate authority is not there; a first start needs --bootstrap"), err)
+	}
+	return nil
+}
+
+func (s *services) signatures(opts Options, db *postgres.DB, f *foundation) error {
+	var err error
+	s.signing, err = signing.New(signing.Config{Store: db.Signing(), Keys: f.keys, Chain: s.ca.Anchors,
+		Origins: []string{opts.Config.PublicOrigin}, RPID: opts.Config.RPID, Log: opts.Log,
+		Changed: func(id uuid.UUID) { s.hub.Announce(order.ID(id)) }})
+	if err != nil {
+		return err
+	}
+	s.finisher = jobs.NewFinisher(s.signing.Complete, workers(), opts.Log)
+	return nil
+}
+
+// finishLeftOvers hands approved orders that nobody finished to the finisher.
+func (s *services) finishLeftOvers(ctx context.Context) error {
+	ids, err := s.signing.Unfinished(ctx, 500)
+	for _, id := range ids {
+		s.finisher.Add(id)
+	}
+	return err
+}
+
+func (s *services) enrolling(opts Options, db *postgres.DB, f *foundation) error {
+	cfg := opts.Config
+	var err error
+	s.enrolments, err = enrolment.New(enrolment.Config{Store: db.Enrolments(), Vault: f.vault, Validator: f.validator, RelyingParty: f.rp,
+		Keys: f.keys, Issuer: s.ca, KeyAlgorithm: keyring.Algorithm(cfg.Mobile.KeyAlgorithm), Client: s.own, Announce: s.hub.Announce,
+		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Log: opts.Log})
+	return err
+}
+
+func (s *services) ordering(opts Options, db *postgres.DB, f *foundation) error {
+	cfg := opts.Config
+	var err error
+	s.orders, err = order.New(order.Config{
+		Store: db.Orders(), WaitingStore: db.Orders(), RelyingParty: f.rp, RPID: cfg.RPID, PublicOrigin: cfg.PublicOrigin,
+		Frames:   order.FrameLimits{Step: cfg.Frame.Step, Scanner: cfg.Frame.MaxAgeScanner, Link: cfg.Frame.MaxAgeLink, Frozen: cfg.Frame.Frozen},
+		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, PhoneStep: cfg.Order.PhoneStepLifetime,
+		CodeLifetime: typedCodeLife, MaxExtend: maxExtend, MaxDocuments: cfg.Signing.BatchMax,
+		CodeMAC: func(digits string) []byte {
+			m := hmac.New(sha256.New, f.secrets.typed)
+			m.Write([]byte(digits))
+			return m.Sum(nil)
+		},
+		Suspend: s.suspend, EnrolOptions: s.enrolments.CreationOptions, Finish: s.finisher.Add, Hub: s.hub, Log: opts.Log,
+	})
+	return err
+}
+
+// suspend stops a device.
+func (s *services) suspend(ctx context.Context, device uuid.UUID, reason string, entry audit.Entry) error {
+	return s.citizens.SuspendDevice(ctx, device, reason, entry)
+}
