@@ -151,7 +151,7 @@ func (s *Site) signed(w http.ResponseWriter, r *http.Request) {
 		ready = ready || d.State == "signed"
 	}
 	s.pages.show(w, r, http.StatusOK, "signed", map[string]any{"Who": session.identity(), "Work": work, "State": o.State,
-		"Documents": status, "Ready": ready, "Waiting": o.State == "created" || o.State == "scanned" || o.State == "approved"})
+		"Documents": status, "Ready": ready, "Issuer": s.cfg.Issuer, "Waiting": o.State == "created" || o.State == "scanned" || o.State == "approved"})
 }
 
 func (s *Site) signedFile(w http.ResponseWriter, r *http.Request) (*work, int, bool) {
