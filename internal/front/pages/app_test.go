@@ -1,6 +1,8 @@
 package pages_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -158,6 +161,39 @@ func TestScanPolicy(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || !strings.Contains(resp.Header.Get("Content-Security-Policy"), "'wasm-unsafe-eval'") || body == "" {
 		t.Errorf("worker: status %d, policy %q", resp.StatusCode, resp.Header.Get("Content-Security-Policy"))
 	}
+}
+
+// The page on which a person decides must come quickly on a bad line: 25 kB compressed.
+func TestOrderPageIsSmall(t *testing.T) {
+	const budget = 25_000
+	h := newApp(t)
+	_, body := get(t, h, aFrame, "zh-Hant")
+	total := gzipped(t, []byte(body))
+	links := regexp.MustCompile(`(?:href|src)="(/assets/[^"]+\.(?:css|js|svg))"`).FindAllStringSubmatch(body, -1)
+	if len(links) < 4 {
+		t.Fatalf("found %d files, want style sheets, script and icon", len(links))
+	}
+	for _, l := range links {
+		_, content := get(t, h, l[1], "en")
+		total += gzipped(t, []byte(content))
+	}
+	if total > budget {
+		t.Errorf("%d bytes, budget %d", total, budget)
+	}
+	t.Logf("%d bytes in %d files", total, len(links)+1)
+}
+
+func gzipped(t *testing.T, b []byte) int {
+	t.Helper()
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	if _, err := z.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Len()
 }
 
 func TestServiceWorkerKeepsOnlyTheShell(t *testing.T) {

@@ -145,8 +145,13 @@ export function notice(n: Notice): void {
       h("div", {}, heading(n.title), n.text && h("p", {}, n.text), ...(n.more ?? [])),
     ),
     n.actions?.length ? actions(...n.actions) : null,
-    n.code && h("p", { class: "app-reference" }, t("common.reference", { code: n.code, time: clock() })),
+    n.code && reference(n.code),
   );
+}
+
+/** reference is the line to read to the help desk: a short code and the time. */
+export function reference(code: string): HTMLParagraphElement {
+  return h("p", { class: "app-reference" }, t("common.reference", { code, time: clock() }));
 }
 
 function clock(): string {

@@ -4,7 +4,7 @@ import * as api from "../shared/device-api";
 import type { Claim, ClaimRequest, OrderStatus } from "../shared/device-api";
 import { CeremonyError, createCredential, getAssertion } from "../shared/webauthn";
 import type { CeremonyFailure, CredentialJSON } from "../shared/webauthn";
-import { actions, announce, busy, button, h, icon, link, notice, shapes, show, title } from "./dom";
+import { actions, announce, busy, button, h, icon, link, notice, reference, shapes, show, title } from "./dom";
 import { makeCard } from "./card";
 import type { Card } from "./card";
 import { forget, keep } from "./claims";
@@ -14,6 +14,8 @@ import { named, t } from "./texts";
 
 const pollSeconds = 25;
 const afterFailure = 3000;
+// Making the signatures takes a moment; after this the phone says that they are being made.
+const signingSeconds = 5;
 const lastMinute = 60_000;
 
 /** take claims an order and shows it. byPress says that a press of the person led here. */
@@ -132,14 +134,14 @@ class Flow {
       const outcome = this.claim.kind === "enrol"
         ? await api.credential(order, token, result, this.card.name())
         : await api.approve(order, token, result, leftOut);
-      this.finish(outcome, leftOut.length);
+      await this.finish(outcome, leftOut.length);
     } catch (err) {
       // Perhaps only the answer was lost, or the browser itself sent the request
       // twice. Nobody but this phone can approve, so an approved order is our success.
       const unsure = err instanceof api.Unreachable || (err instanceof api.Problem && endOf(err.code) === "finished");
       if (!unsure) throw err;
       const now = await api.status(order, token).catch(() => undefined);
-      if (now && this.succeeded(now.state)) return this.finish(now, leftOut.length);
+      if (now && this.succeeded(now.state)) return await this.finish(now, leftOut.length);
       throw err;
     }
   }
@@ -154,19 +156,29 @@ class Flow {
     forget();
   }
 
-  private finish(outcome: api.Outcome, leftOut: number): void {
+  private async finish(outcome: api.Outcome, leftOut: number): Promise<void> {
     this.end();
     if (this.claim.kind !== "enrol") countSuccess();
+    if (this.claim.kind === "sign" && outcome.state === "approved") {
+      const { order, claim_token: token } = this.claim;
+      const now = await api.status(order, token, signingSeconds).catch(() => undefined);
+      if (now?.state === "failed") return showEnding("failed", now.end_reason ?? "order_failed", true);
+      if (now) outcome = { ...outcome, state: now.state };
+    }
+    this.showOutcome(outcome, leftOut);
+  }
+
+  private showOutcome(outcome: api.Outcome, leftOut: number): void {
     const next = sameOrigin(outcome.next);
     const client = named(this.claim.client.name);
     const device = outcome.device?.name ? h("p", { class: "app-sub" }, t("done.device", { name: outcome.device.name })) : null;
     if (next) {
-      notice({ tone: "ok", title: this.doneTitle(leftOut), text: t("done.back", { client }), actions: [link(t("done.backLink"), next, "primary")], focus: true });
+      notice({ tone: "ok", title: this.doneTitle(outcome, leftOut), text: t("done.back", { client }), actions: [link(t("done.backLink"), next, "primary")], focus: true });
       location.assign(next);
       return;
     }
     notice({
-      tone: "ok", title: this.doneTitle(leftOut),
+      tone: "ok", title: this.doneTitle(outcome, leftOut),
       text: t(this.claim.kind === "enrol" ? "done.enrol.text" : "done.computer"),
       more: [device],
       actions: this.claim.kind === "enrol"
@@ -177,9 +189,10 @@ class Flow {
     });
   }
 
-  private doneTitle(leftOut: number): string {
+  private doneTitle(outcome: api.Outcome, leftOut: number): string {
     if (this.claim.kind === "enrol") return t("done.enrol.h1");
     if (this.claim.kind === "login") return t("done.login.h1", { client: named(this.claim.client.name) });
+    if (outcome.state !== "completed") return t("done.pending");
     const n = (this.claim.documents?.length ?? 0) - leftOut;
     return n === 1 ? t("done.sign.h1") : t("done.batch.h1", { n });
   }
@@ -224,7 +237,7 @@ class Flow {
     this.card.slot.replaceChildren(
       h("div", { class: "notice warn" }, icon(shapes.warn),
         h("div", {}, head, h("p", {}, t(`fail.${key}.text`)), ...more,
-          h("p", { class: "app-reference" }, code))));
+          reference(code))));
     this.card.approve.textContent = label;
     title(t(`fail.${key}.title`));
     announce(t(`fail.${key}.text`));
