@@ -357,3 +357,38 @@ var errDown = errors.New("the database went away")
 type down struct{ signing.Store }
 
 func (down) Complete(context.Context, signing.Completion) error { return errDown }
+
+// TestEachNetHoldsAlone: what is checked twice must hold at either place.
+func TestEachNetHoldsAlone(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	p := w.person(keyring.P256)
+
+	id := w.approve(p, order([]byte("a")))
+	var stored signing.Completion
+	w.ok(w.node(record{w.db.Signing(), &stored}, time.Now).Complete(ctx, id))
+	w.exec(`DELETE FROM signatures WHERE order_id = $1`, id)
+	w.exec(`UPDATE orders SET state = 'approved', completed_at = NULL, ended_at = NULL WHERE id = $1`, id)
+	if err := w.db.Signing().Complete(ctx, stored); !errors.Is(err, signing.ErrConsumed) {
+		t.Errorf("the store takes an authorization twice: %v", err)
+	}
+
+	second := w.approve(p, order([]byte("a")))
+	w.revoke(p.certificate)
+	reached := false
+	node := w.node(gate{w.db.Signing(), func() { reached = true }}, time.Now)
+	if err := node.Complete(ctx, second); !errors.Is(err, signing.ErrCertificate) || reached {
+		t.Errorf("a revoked certificate's key was used: %v", err)
+	}
+}
+
+// record keeps what was stored.
+type record struct {
+	signing.Store
+	last *signing.Completion
+}
+
+func (r record) Complete(ctx context.Context, c signing.Completion) error {
+	*r.last = c
+	return r.Store.Complete(ctx, c)
+}
