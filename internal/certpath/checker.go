@@ -59,8 +59,16 @@ type Checker struct {
 	mu   sync.Mutex
 	ocsp map[[32]byte]Evidence
 	crls map[string]*cachedCRL
+	rest map[string]time.Time // OCSP addresses that did not answer, until when
 	load singleflight.Group
 }
+
+// restAfterFailure is how long an OCSP address that did not answer is left alone
+// where a CRL can be asked instead: an outage must not cost everyone Timeout.
+const restAfterFailure = 30 * time.Second
+
+// maxRemembered bounds the size of a remembered OCSP answer; usual ones have 2 KiB.
+const maxRemembered = 16 << 10
 
 type cachedCRL struct {
 	crl     *CRL
@@ -123,7 +131,7 @@ func NewChecker(cfg CheckerConfig) (*Checker, error) {
 	if cfg.CacheCRLs <= 0 {
 		cfg.CacheCRLs = 16
 	}
-	return &Checker{cfg: cfg, ocsp: make(map[[32]byte]Evidence), crls: make(map[string]*cachedCRL)}, nil
+	return &Checker{cfg: cfg, ocsp: make(map[[32]byte]Evidence), crls: make(map[string]*cachedCRL), rest: make(map[string]time.Time)}, nil
 }
 
 // Check asks whether cert, issued by issuer, was revoked at the time at. Evidence
@@ -142,7 +150,12 @@ func (c *Checker) Check(ctx context.Context, cert, issuer *x509.Certificate, at 
 		return nil, ErrMalformed.Because(err)
 	}
 	var reasons []error
+	canFallBack := len(httpOnly(cert.CRLDistributionPoints)) > 0
 	for _, url := range httpOnly(cert.OCSPServer) {
+		if canFallBack && c.resting(url) {
+			reasons = append(reasons, fmt.Errorf("OCSP %s: did not answer a moment ago", url))
+			continue
+		}
 		ev, err := c.askOCSP(ctx, url, cert, issuer)
 		if err == nil {
 			err = c.conclusive(ev)
@@ -246,6 +259,9 @@ func (c *Checker) askOCSP(ctx context.Context, url string, cert, issuer *x509.Ce
 	defer cancel()
 	raw, err := c.cfg.Fetch.Post(ctx, url, "application/ocsp-request", body, "application/ocsp-response", maxOCSPResponseBytes)
 	if err != nil {
+		if !errors.Is(err, context.Canceled) { // the caller left: nothing is known about the source
+			c.letRest(url)
+		}
 		return nil, err
 	}
 	resp, err := ParseOCSPResponse(raw)
@@ -325,7 +341,7 @@ func (c *Checker) reusable(ev Evidence) bool {
 }
 
 func (c *Checker) rememberOCSP(key [32]byte, ev *Evidence) {
-	if ev.Status == StatusUnknown || !c.reusable(*ev) {
+	if ev.Status == StatusUnknown || len(ev.Raw) > maxRemembered || !c.reusable(*ev) {
 		return
 	}
 	c.mu.Lock()
@@ -344,6 +360,25 @@ func (c *Checker) rememberOCSP(key [32]byte, ev *Evidence) {
 		}
 	}
 	c.ocsp[key] = *ev
+}
+
+func (c *Checker) resting(url string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until, ok := c.rest[url]
+	if ok && c.cfg.Now().After(until) {
+		delete(c.rest, url)
+		return false
+	}
+	return ok
+}
+
+func (c *Checker) letRest(url string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.rest) < 1024 { // addresses come from certificates of trusted CAs: few
+		c.rest[url] = c.cfg.Now().Add(restAfterFailure)
+	}
 }
 
 func (c *Checker) askCRL(ctx context.Context, url string, cert, issuer *x509.Certificate) (*Evidence, error) {

@@ -58,6 +58,11 @@ func TestOCSPAgreesWithXCrypto(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestWeReadXCryptoOCSPResponses(t *testing.T) {
+	h := hierarchy()
+	good := card(t, h, pkitest.CitizenOptions{}).Certificate
 	key := h.CASigner()
 	for status, want := range map[int]certpath.CertStatus{ocsp.Good: certpath.StatusGood, ocsp.Revoked: certpath.StatusRevoked, ocsp.Unknown: certpath.StatusUnknown} {
 		now := time.Now().UTC().Truncate(time.Minute)
@@ -86,6 +91,17 @@ func TestOCSPAgreesWithXCrypto(t *testing.T) {
 	}
 }
 
+// writeTo makes files in one directory for openssl to read.
+func writeTo(t *testing.T, dir string) func(name string, data []byte) string {
+	return func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+}
+
 // The answer of openssl's own responder, with nonce, is read and verified.
 func TestOpenSSLResponderIsUnderstood(t *testing.T) {
 	if _, err := exec.LookPath("openssl"); err != nil {
@@ -97,13 +113,7 @@ func TestOpenSSLResponderIsUnderstood(t *testing.T) {
 	h := hierarchy()
 	leaf := card(t, h, pkitest.CitizenOptions{}).Certificate
 	dir := t.TempDir()
-	file := func(name string, data []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	file := writeTo(t, dir)
 	key, err := x509.MarshalPKCS8PrivateKey(h.CASigner().(*rsa.PrivateKey))
 	if err != nil {
 		t.Fatal(err)

@@ -46,14 +46,12 @@ func TestUnusableOCSPAnswersFailClosed(t *testing.T) {
 		return pkitest.ResponderFaults{SignWith: cert, SignWithKey: key}
 	}
 	noCheckGone := func(c *x509.Certificate) { c.ExtraExtensions = nil }
-	revocable, revocableKey := responderCert(t, h, func(c *x509.Certificate) {
+	listed := func(c *x509.Certificate) {
 		c.ExtraExtensions = nil
 		c.CRLDistributionPoints = []string{h.BaseURL() + pkitest.PathCRL}
-	})
-	revoked, revokedKey := responderCert(t, h, func(c *x509.Certificate) {
-		c.ExtraExtensions = nil
-		c.CRLDistributionPoints = []string{h.BaseURL() + pkitest.PathCRL}
-	})
+	}
+	revocable, revocableKey := responderCert(t, h, listed)
+	revoked, revokedKey := responderCert(t, h, listed)
 	h.Revoke(revoked, time.Now().Add(-time.Hour), pkitest.ReasonKeyCompromise)
 	citizenAsResponder := card(t, h, pkitest.CitizenOptions{})
 	for name, tc := range map[string]struct {
@@ -229,6 +227,40 @@ func TestCancelledCallerDoesNotSpoilTheDownload(t *testing.T) {
 	}
 	_, err = c.Check(context.Background(), crd.Certificate, h.CA, time.Now())
 	wantCode(t, "the next caller", err, "")
+}
+
+// An outage of OCSP costs one time-out, not one for each citizen.
+func TestSilentResponderIsLeftAloneForAWhile(t *testing.T) {
+	h := ownHierarchy(t, pkitest.Options{})
+	both := card(t, h, pkitest.CitizenOptions{})
+	alone := card(t, h, pkitest.CitizenOptions{NoCRL: true})
+	clk := &clock{t: time.Now()}
+	var n counter
+	c := checker(t, certpath.CheckerConfig{Now: clk.now}, &n)
+	ask := func(crd *pkitest.Card) (string, error) {
+		ev, err := c.Check(context.Background(), crd.Certificate, h.CA, clk.now())
+		if err != nil {
+			return "", err
+		}
+		return ev.Source, nil
+	}
+	h.SetFaults(pkitest.ResponderFaults{OCSPDown: true})
+	for range 5 {
+		if src, err := ask(both); err != nil || src != certpath.SourceCRL {
+			t.Fatalf("%s %v", src, err)
+		}
+	}
+	if _, posts := n.counts(); posts != 1 {
+		t.Errorf("%d questions to a silent responder", posts)
+	}
+	h.SetFaults(pkitest.ResponderFaults{})
+	if src, err := ask(alone); err != nil || src != certpath.SourceOCSP {
+		t.Errorf("a certificate without a list must still be asked for: %s %v", src, err)
+	}
+	clk.add(31 * time.Second)
+	if src, err := ask(both); err != nil || src != certpath.SourceOCSP {
+		t.Errorf("after the rest: %s %v", src, err)
+	}
 }
 
 func TestCheckerConfigIsChecked(t *testing.T) {
