@@ -58,17 +58,17 @@ func TestUnusableOCSPAnswersFailClosed(t *testing.T) {
 		cfg    certpath.CheckerConfig
 		want   string
 	}{
-		"control":                    {pkitest.ResponderFaults{}, certpath.CheckerConfig{}, ""},
-		"SHA-256 in the question":    {pkitest.ResponderFaults{}, certpath.CheckerConfig{CertIDHash: crypto.SHA256}, ""},
-		"down":                       {pkitest.ResponderFaults{OCSPDown: true}, certpath.CheckerConfig{}, "cert_status_unknown"},
-		"unknown":                    {pkitest.ResponderFaults{Unknown: true}, certpath.CheckerConfig{}, "cert_status_unknown"},
-		"stale":                      {pkitest.ResponderFaults{Stale: 2 * time.Hour}, certpath.CheckerConfig{}, "cert_status_unknown"},
-		"from the future":            {pkitest.ResponderFaults{Stale: -time.Hour}, certpath.CheckerConfig{}, "cert_status_unknown"},
-		"within the skew":            {pkitest.ResponderFaults{Stale: time.Hour + time.Minute}, certpath.CheckerConfig{}, ""},
-		"about another certificate":  {pkitest.ResponderFaults{WrongSerial: true}, certpath.CheckerConfig{}, "cert_status_unknown"},
-		"another nonce":              {pkitest.ResponderFaults{WrongNonce: true}, certpath.CheckerConfig{}, "cert_status_unknown"},
-		"no nonce":                   {pkitest.ResponderFaults{DropNonce: true}, certpath.CheckerConfig{}, ""},
-		"no nonce, demanded":         {pkitest.ResponderFaults{DropNonce: true}, certpath.CheckerConfig{RequireNonce: true}, "cert_status_unknown"},
+		"control":                   {pkitest.ResponderFaults{}, certpath.CheckerConfig{}, ""},
+		"SHA-256 in the question":   {pkitest.ResponderFaults{}, certpath.CheckerConfig{CertIDHash: crypto.SHA256}, ""},
+		"down":                      {pkitest.ResponderFaults{OCSPDown: true}, certpath.CheckerConfig{}, "cert_status_unknown"},
+		"unknown":                   {pkitest.ResponderFaults{Unknown: true}, certpath.CheckerConfig{}, "cert_status_unknown"},
+		"stale":                     {pkitest.ResponderFaults{Stale: 2 * time.Hour}, certpath.CheckerConfig{}, "cert_status_unknown"},
+		"from the future":           {pkitest.ResponderFaults{Stale: -time.Hour}, certpath.CheckerConfig{}, "cert_status_unknown"},
+		"within the skew":           {pkitest.ResponderFaults{Stale: time.Hour + time.Minute}, certpath.CheckerConfig{}, ""},
+		"about another certificate": {pkitest.ResponderFaults{WrongSerial: true}, certpath.CheckerConfig{}, "cert_status_unknown"},
+		"another nonce":             {pkitest.ResponderFaults{WrongNonce: true}, certpath.CheckerConfig{}, "cert_status_unknown"},
+		"no nonce":                  {pkitest.ResponderFaults{DropNonce: true}, certpath.CheckerConfig{}, ""},
+		"no nonce, demanded":        {pkitest.ResponderFaults{DropNonce: true}, certpath.CheckerConfig{RequireNonce: true}, "cert_status_unknown"},
 	} {
 		t.Run(name, func(t *testing.T) { askUnder(t, h, good, tc.faults, tc.cfg, tc.want) })
 	}
@@ -106,10 +106,14 @@ func TestOCSPResponderMustBeEntitled(t *testing.T) {
 		"delegate for any purpose":   {with(h, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }), "cert_status_unknown"},
 		"delegate that may not sign": {with(h, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }), "cert_status_unknown"},
 		"delegate expired": {with(h, func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+		}), "cert_status_unknown"},
 		"delegate that may be revoked": {with(h, noCheckGone), "cert_status_unknown"},
 		"delegate found not revoked":   {with(h, listed), ""},
 		"delegate found revoked":       {pkitest.ResponderFaults{SignWith: revoked, SignWithKey: revokedKey}, "cert_status_unknown"},
 		"delegate, critical and unknown": {with(h, func(c *x509.Certificate) {
+			c.ExtraExtensions[0] = pkix.Extension{Id: asn1.ObjectIdentifier{2, 16, 886, 9}, Critical: true, Value: []byte{5, 0}}
+		}), "cert_status_unknown"},
 	} {
 		t.Run(name, func(t *testing.T) { askUnder(t, h, good, tc.faults, certpath.CheckerConfig{}, tc.want) })
 	}
