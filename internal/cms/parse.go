@@ -26,7 +26,8 @@ type SignedData struct {
 	Signers []*SignerInfo
 }
 
-// SignerInfo is one signature (RFC 5652 §5.3). It comes from TBS.Sign or Parse.
+// SignerInfo is one signature (RFC 5652 §5.3). It comes from Parse, or from
+// TBS.Sign; then its attributes can be read only after Assemble and Parse.
 type SignerInfo struct {
 	raw          []byte // as received; nil for a new or changed one
 	version      int
