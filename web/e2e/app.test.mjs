@@ -80,7 +80,7 @@ test("the card shows who asks, from where, and hostile text as text", async (t) 
   const { page } = await open(t, "/q/text");
   await page.waitForSelector(approve);
   const card = await page.locator(".app-facts").innerText();
-  for (const want of ["Example tax agency", "efiling.example.gov.tw", "National ID number", "Windows", "Edge", "Taiwan", "<b>綜合所得稅</b>"]) assert.ok(card.includes(want), want);
+  for (const want of ["Example tax agency", "efiling.example.gov.tw", "National ID number", "Windows", "Edge", "Taiwan", "On another network than this phone", "<b>綜合所得稅</b>"]) assert.ok(card.includes(want), want);
   const order = await page.locator(".app-actions .button").allInnerTexts();
   assert.deepEqual(order, ["Not me, refuse", "Confirm with fingerprint or face"]);
   const sizes = await page.locator(".app-actions .button").evaluateAll((all) => all.map((e) => [e.offsetWidth, e.offsetHeight]));

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strings"
 
-	"sealgate/internal/fault"
 	"sealgate/internal/front"
 	"sealgate/internal/order"
 )
@@ -72,11 +71,10 @@ func (p *Pages) login(w http.ResponseWriter, r *http.Request) {
 func (p *Pages) openSession(w http.ResponseWriter, r *http.Request, id order.ID, browser order.BrowserKey) {
 	v, err := p.cfg.CollectLogin(r.Context(), id, browser, p.from(r))
 	if err != nil {
-		if fault.CodeOf(err) == order.ErrState.Code {
-			if _, ok := p.cfg.Shell.Sessions().Get(r, front.DesktopSession); ok {
-				http.Redirect(w, r, "/sign", http.StatusSeeOther)
-				return
-			}
+		// The same order twice: the session it opened is there.
+		if s, ok := p.cfg.Shell.Sessions().Get(r, front.DesktopSession); ok && s.OrderID == id.UUID() {
+			http.Redirect(w, r, "/sign", http.StatusSeeOther)
+			return
 		}
 		front.ErrorPageTo(w, r, err, "error.again", "/session/login?return=/sign")
 		return

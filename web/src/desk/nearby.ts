@@ -31,7 +31,11 @@ interface Claimed {
 /** Wires the button #nearby; it stays hidden where the browser cannot do it. */
 export async function offer(order: string, done: (state: Partial<OrderState>) => void): Promise<void> {
   const box = byId("nearby-box");
-  if (!box || !(await able())) return;
+  if (!box) return;
+  if (!(await able())) {
+    if (box.dataset["only"] === "yes") say(t("qr.nearby.unable"));
+    return;
+  }
   box.hidden = false;
   let claim: Claimed | undefined;
   on("nearby", "click", () => void run());

@@ -60,10 +60,15 @@ export class Panel {
     this.frame = text;
     for (const p of this.pictures) p.show(text);
     if (first && this.now.state === "created") {
-      this.root.dataset["drawn"] = "yes";
-      say(t("qr.ready"));
-      title(t("qr.title.ready"));
+      this.ready();
     }
+  }
+
+  private ready(): void {
+    // On a phone the picture is folded away; the first thing there is to go on on the phone itself.
+    if (this.root.dataset["mobile"] === "yes") return;
+    say(t("qr.ready"));
+    title(t("qr.title.ready"));
   }
 
   private take(state: OrderState, first: boolean): void {
@@ -76,6 +81,7 @@ export class Panel {
     const extend = byId<HTMLButtonElement>("extend");
     if (extend) extend.hidden = state.extend_left <= 0;
     this.clock();
+    this.end(state);
     this.o.changed?.(state);
     const changed = first || before.state !== state.state || Boolean(before.check?.required) !== Boolean(state.check?.required);
     if (changed) this.tell(state);
@@ -85,6 +91,16 @@ export class Panel {
       title(t("qr.title.attention"));
     }
     if (state.next && this.o.leave !== false && (state.state === "approved" || state.state === "completed")) this.leave(state.next);
+  }
+
+  /** The button behind the panel: back to who asked. */
+  private end(state: OrderState): void {
+    const row = document.querySelector<HTMLElement>(".end-row");
+    if (row) row.dataset["end"] = state.state;
+    const next = byId<HTMLAnchorElement>("next");
+    if (!next) return;
+    next.hidden = !state.next;
+    if (state.next) next.href = state.next;
   }
 
   private tell(state: OrderState): void {
@@ -149,12 +165,8 @@ export class Panel {
       say(t("qr.offline"));
       title(t("qr.title.offline"));
     } else if (ok && was) {
-      if (this.now.state === "created") {
-        say(t("qr.ready"));
-        title(t("qr.title.ready"));
-      } else {
-        this.tell(this.now);
-      }
+      if (this.now.state === "created") this.ready();
+      else this.tell(this.now);
     }
   }
 
@@ -163,20 +175,23 @@ export class Panel {
     else say([p.body.detail, p.body.next_step].filter(Boolean).join(" ") || t("qr.slow"), true);
   }
 
-  /** Says once when part of the picture is off the screen. */
+  /** Says once when part of the picture stays off the screen. */
   private watchHidden(): void {
     const place = byId("qr");
     if (!place || !("IntersectionObserver" in window)) return;
-    let told = false;
-    new IntersectionObserver((entries, seen) => {
-      const e = entries[entries.length - 1];
-      if (told || !e || !this.frame || this.now.state !== "created" || !place.offsetParent) return;
-      if (e.intersectionRatio < 0.98) {
-        told = true;
+    const hidden = () => {
+      const r = place.getBoundingClientRect();
+      return r.width > 0 && (r.top < 0 || r.left < 0 || r.bottom > innerHeight || r.right > innerWidth);
+    };
+    // What the observer sees while the page is still being laid out does not count.
+    const seen = new IntersectionObserver(() => {
+      setTimeout(() => {
+        if (!this.frame || this.now.state !== "created" || !hidden()) return;
         say(t("qr.hidden"));
         seen.disconnect();
-      }
-    }, { threshold: [0, 0.5, 0.98, 1] }).observe(place);
+      }, 1000);
+    }, { threshold: [0, 0.5, 0.98, 1] });
+    seen.observe(place);
   }
 
   private buttons(): void {

@@ -135,7 +135,7 @@ async function read(): Promise<void> {
   });
   begun = answer;
   byId("card-name")!.textContent = answer.masked_name;
-  byId("card-until")!.textContent = dateTime(answer.not_after, lang());
+  byId("card-until")!.textContent = dateTime(answer.not_after, lang()).replace(/[, ]+[0-9:]+$/, "");
   go("confirm");
 }
 
