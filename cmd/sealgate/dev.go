@@ -172,7 +172,7 @@ func devServer(ctx context.Context, file, dir, url, secret string, o devOptions)
 		"master_key_file":        filepath.Join(dir, "master.key"),
 		"card.anchors_dir":       filepath.Join(dir, "cards", "anchors"),
 		"card.intermediates_dir": filepath.Join(dir, "cards", "intermediates"),
-		"egress.allow":           "localhost:*," + o.registry, "egress.allow_loopback": "true",
+		"egress.allow":           o.registry, "egress.allow_loopback": "true",
 		"citizen.release_national_id": "true", "log.format": "text", "log.level": "warn",
 	})
 	if err != nil {
