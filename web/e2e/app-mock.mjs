@@ -130,7 +130,7 @@ export class Mock {
   async #act(act, order, input, url) {
     switch (act) {
       case undefined:
-        if (url.searchParams.has("wait")) {
+        if (url.searchParams.has("wait") && ["scanned", "approved"].includes(order.state)) {
           await new Promise((go) => { order.waiting.push(go); setTimeout(go, Number(url.searchParams.get("wait")) * 1000).unref(); });
         }
         return [200, { state: order.state, check: order.claim.check, end_reason: order.endReason }];

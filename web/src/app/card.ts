@@ -93,7 +93,8 @@ function computer(c: Claim): (Node | string)[] {
   const s = c.started ?? {};
   const words = [s.os, s.browser].filter(Boolean).join(t("common.separator"));
   const place = s.country ? `${countryText(s.country)} (${t("order.computer.guess")})` : "";
-  return [h("span", {}, words || "–"), ...(place ? [h("span", { class: "app-sub" }, place)] : [])];
+  const network = s.ip_class === "same" || s.ip_class === "other" ? t(`order.network.${s.ip_class}`) : "";
+  return [h("span", {}, words || "–"), ...[place, network].filter(Boolean).map((line) => h("span", { class: "app-sub" }, line))];
 }
 
 function caution(c: Claim): HTMLElement {

@@ -266,12 +266,18 @@ class Flow {
   }
 
   private refused(): void {
+    const answered = (sentence: string) => {
+      report.parentElement?.after(h("p", {}, sentence));
+      (report.previousElementSibling as HTMLElement | null)?.focus(); // the pressed button goes away
+      report.remove();
+      announce(sentence);
+    };
     const report = button(t("refused.report"), () => {
       report.disabled = true;
       api.reject(this.claim.order, this.claim.claim_token, "fraud").then(
-        () => announce(t("refused.reported")),
-        () => announce(t("refused.unreported")),
-      ).finally(() => report.replaceWith(h("p", {}, document.getElementById("status")?.textContent ?? "")));
+        () => answered(t("refused.reported")),
+        () => answered(t("refused.unreported")),
+      );
     });
     notice({
       tone: "ok", title: t("refused.title"), text: t("refused.text"),
