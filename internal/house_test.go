@@ -45,8 +45,10 @@ var sideways = map[string]string{
 	"citizen→audit":         "a device's stop is an audited act",
 	"signing→issuing":       "a signature names the certificate that was issued",
 	"enrolment→order":       "binding a phone is an order of kind enrol",
+	"front/agencyapi→oidc":  "the provider issues and checks this door's access tokens",
 	"front/*→front":         "doors stand in the shell",
 	"postgres/*→postgres/*": "the cellar's own rooms",
+	"postgres/*→postgres":   "as above",
 }
 
 // source is one Go file with what the rules look at.

@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sealgate/internal/config"
+	"sealgate/internal/postgres"
 	"sealgate/internal/postgres/migrate"
 	"sealgate/internal/server"
 )
@@ -136,20 +137,7 @@ func newLog(cfg config.Config) *slog.Logger {
 }
 
 func openPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {
-	pc, err := pgxpool.ParseConfig(cfg.Database.URL)
-	if err != nil {
-		return nil, fmt.Errorf("database.url cannot be read")
-	}
-	pc.MaxConns = int32(cfg.Database.MaxConnections)
-	pool, err := pgxpool.NewWithConfig(ctx, pc)
-	if err != nil {
-		return nil, err
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("database: %w", err)
-	}
-	return pool, nil
+	return postgres.Open(ctx, cfg.Database.URL, cfg.Database.MaxConnections)
 }
 
 // ready refuses a database whose schema is behind: migrating is an act of its own.

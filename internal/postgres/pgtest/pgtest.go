@@ -31,6 +31,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"sealgate/internal/postgres"
 	"sealgate/internal/postgres/cluster"
 	"sealgate/internal/postgres/migrate"
 	"sealgate/migrations"
@@ -121,7 +122,7 @@ func EmptyURL(t testing.TB) string {
 
 func open(t testing.TB, files fs.FS) *pgxpool.Pool {
 	t.Helper()
-	cfg, err := pgxpool.ParseConfig(database(t, files))
+	cfg, err := postgres.Configure(database(t, files))
 	if err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}
