@@ -8,11 +8,20 @@ import (
 	"time"
 )
 
+// CardReader is how the enrolment page reaches a card: Card over the local
+// component, or a chip in the same program (cmd/sealctl/bench).
+type CardReader interface {
+	// Read gives the signing certificate.
+	Read(ctx context.Context) (*CardInfo, error)
+	// Sign signs bytes (base64) as CMS with the content inside.
+	Sign(ctx context.Context, tbs, nonce, reader string) (*CardSignature, error)
+}
+
 // Enrolment is one person at the enrolment page, with card and phone.
 type Enrolment struct {
 	Browser    *Browser
 	Phone      *Phone
-	Card       Card
+	Card       CardReader
 	NationalID string // as typed at the page
 	DeviceName string // "" for a plain one
 }

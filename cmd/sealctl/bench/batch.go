@@ -1,0 +1,73 @@
+package bench
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Batch is what one order over many digests costs beside one over a single
+// digest: the difference is the cost of the further documents.
+type Batch struct {
+	Documents       int     `json:"documents"`
+	Orders          int     `json:"orders"`
+	BareMS          float64 `json:"bare_key_operations_ms"`     // that many P-256 signatures
+	WholeServerMS   float64 `json:"server_cpu_ms_per_order"`    // everything from create to collect
+	SingleServerMS  float64 `json:"server_cpu_ms_single_order"` // the same with one document
+	FurtherServerMS float64 `json:"server_cpu_ms_further_documents"`
+	FurtherPGMS     float64 `json:"postgres_cpu_ms_further_documents"`
+	Ratio           float64 `json:"further_documents_over_bare"`
+	ApproveToDoneMS float64 `json:"approve_to_completed_ms_p50"` // wall clock, with the network calls
+}
+
+// batch runs large orders one at a time, and small ones to compare.
+func (r *rig) batch(ctx context.Context, cfg Config) (*Batch, error) {
+	rounds := max(10, int(cfg.Duration/(100*time.Millisecond)))
+	// Both kinds once for nothing, then in turn, so that both meet the same machine.
+	for _, n := range []int{1, cfg.Documents} {
+		if _, _, err := r.many(ctx, n, 3); err != nil {
+			return nil, err
+		}
+	}
+	single, _, err := r.many(ctx, 1, rounds)
+	if err != nil {
+		return nil, err
+	}
+	whole, laps, err := r.many(ctx, cfg.Documents, rounds)
+	if err != nil {
+		return nil, err
+	}
+	b := &Batch{Documents: cfg.Documents, Orders: rounds, WholeServerMS: whole.server, SingleServerMS: single.server,
+		FurtherServerMS: whole.server - single.server, FurtherPGMS: whole.pg - single.pg,
+		BareMS: r.bare.SignAlone * float64(cfg.Documents) / 1000}
+	b.Ratio = b.FurtherServerMS / (r.bare.SignAlone * float64(cfg.Documents-1) / 1000)
+	var took []time.Duration
+	for _, l := range laps {
+		took = append(took, l[len(l)-3]+l[len(l)-2]) // approve and wait
+	}
+	slices.Sort(took)
+	b.ApproveToDoneMS = percentile(took, 0.5)
+	return b, nil
+}
+
+// perOrder is CPU time in milliseconds.
+type perOrder struct{ server, pg float64 }
+
+// many runs orders over n documents one after the other.
+func (r *rig) many(ctx context.Context, n, rounds int) (perOrder, [][]time.Duration, error) {
+	before, err := r.read(ctx)
+	if err != nil {
+		return perOrder{}, nil, err
+	}
+	var laps [][]time.Duration
+	for range rounds {
+		l := &lap{last: time.Now()}
+		if err := r.signOne(ctx, l, n); err != nil {
+			return perOrder{}, nil, err
+		}
+		laps = append(laps, l.steps)
+	}
+	after, err := r.read(ctx)
+	per := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(rounds) }
+	return perOrder{per(after.server - before.server), per(after.pg - before.pg)}, laps, err
+}

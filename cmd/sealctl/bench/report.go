@@ -1,0 +1,152 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// Machine is where the run took place.
+type Machine struct {
+	Processor string `json:"processor"`
+	Cores     int    `json:"cores"`
+	Arch      string `json:"arch"`
+	Go        string `json:"go"`
+}
+
+// Cost is CPU time of one order.
+type Cost struct {
+	MS            float64 `json:"cpu_ms"`
+	Verifications float64 `json:"bare_verifications"`           // by the bare cost alone on a core
+	VerifBusy     float64 `json:"bare_verifications_all_cores"` // by the bare cost with all cores busy, as under load
+}
+
+// Load is one measured load.
+type Load struct {
+	Orders     int64   `json:"orders"`
+	Seconds    float64 `json:"seconds"`
+	PerSecond  float64 `json:"orders_per_second"`
+	Failed     int     `json:"failed"`
+	FirstError string  `json:"first_error,omitempty"`
+
+	MedianMS float64            `json:"order_ms_p50"`
+	P95MS    float64            `json:"order_ms_p95"`
+	StepsMS  map[string]float64 `json:"step_ms_p50"`
+	steps    []string
+
+	Server   Cost `json:"server"`
+	Postgres Cost `json:"postgres"`
+	Loader   Cost `json:"load_generator"`
+
+	// Calls is the number of HTTP calls of one order; BeyondHTTP is the server's
+	// cost without that many calls that do nothing.
+	Calls      int   `json:"http_calls"`
+	BeyondHTTP *Cost `json:"server_beyond_http,omitempty"`
+
+	AuditEntries float64 `json:"audit_entries"`        // one for each commit that acts
+	Writing      float64 `json:"transaction_ids"`      // transactions that wrote, and the gathered wake-ups
+	Transactions float64 `json:"transactions"`         // all, also those that only read
+	Flushes      float64 `json:"wal_syncs"`            // group commit joins several
+	CoresBusy    float64 `json:"cores_busy_all_parts"` // of the machine, by server, database and load
+}
+
+// Report is a whole run.
+type Report struct {
+	Machine     Machine `json:"machine"`
+	Concurrency int     `json:"concurrency"`
+	Citizens    int     `json:"citizens"`
+	Bare        Bare    `json:"bare"`
+	HTTP        *HTTP   `json:"empty_call,omitempty"`
+	Login       *Load   `json:"login,omitempty"`
+	Sign        *Load   `json:"sign,omitempty"`
+	Batch       *Batch  `json:"batch,omitempty"`
+	Wait        *Wait   `json:"wait,omitempty"`
+}
+
+func newLoad(names []string, laps [][]time.Duration, before, after meter, bare Bare) *Load {
+	l := &Load{Orders: after.orders - before.orders, Seconds: after.at.Sub(before.at).Seconds(), StepsMS: map[string]float64{},
+		steps: names, Calls: len(names)}
+	n := float64(max(1, l.Orders))
+	l.PerSecond = float64(l.Orders) / l.Seconds
+	whole := make([][]time.Duration, len(laps))
+	for i, steps := range laps {
+		var sum time.Duration
+		for _, d := range steps {
+			sum += d
+		}
+		whole[i] = []time.Duration{sum}
+	}
+	sorted := sortedColumn(whole, 0)
+	l.MedianMS, l.P95MS = percentile(sorted, 0.5), percentile(sorted, 0.95)
+	for i, name := range names {
+		l.StepsMS[name] = percentile(sortedColumn(laps, i), 0.5)
+	}
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / n }
+	l.Server, l.Postgres, l.Loader = bare.cost(ms(after.server-before.server)), bare.cost(ms(after.pg-before.pg)), bare.cost(ms(after.us-before.us))
+	l.AuditEntries = float64(after.entries-before.entries) / n
+	l.Writing = float64(after.xids-before.xids) / n
+	l.Transactions = float64(after.commits-before.commits) / n
+	l.Flushes = float64(after.syncs-before.syncs) / n
+	l.CoresBusy = (l.Server.MS + l.Postgres.MS + l.Loader.MS) / 1000 * l.PerSecond
+	return l
+}
+
+// cost puts CPU milliseconds beside bare verifications.
+func (b Bare) cost(ms float64) Cost {
+	return Cost{MS: ms, Verifications: ms * 1000 / b.VerifyAlone, VerifBusy: ms * 1000 / b.VerifyBusy}
+}
+
+// judge takes the HTTP calls away.
+func (r *Report) judge() {
+	if r.HTTP == nil {
+		return
+	}
+	for _, l := range []*Load{r.Login, r.Sign} {
+		if l != nil {
+			c := r.Bare.cost(l.Server.MS - float64(l.Calls)*r.HTTP.ServerMS)
+			l.BeyondHTTP = &c
+		}
+	}
+}
+
+func (r *Report) print(w io.Writer) {
+	fmt.Fprintf(w, "%s, %d cores, %s\n", r.Machine.Processor, r.Machine.Cores, r.Machine.Go)
+	fmt.Fprintf(w, "bare P-256   verify %.1f µs (all cores busy: %.1f µs), sign %.1f µs\n", r.Bare.VerifyAlone, r.Bare.VerifyBusy, r.Bare.SignAlone)
+	if r.HTTP != nil {
+		fmt.Fprintf(w, "empty call   %.3f ms server CPU, %.0f calls/s\n", r.HTTP.ServerMS, r.HTTP.PerSecond)
+	}
+	r.Login.print(w, "login", r.Concurrency)
+	r.Sign.print(w, "sign", r.Concurrency)
+	if b := r.Batch; b != nil {
+		fmt.Fprintf(w, "\nbatch of %d  %.2f ms server CPU an order, of it %.2f ms for the further documents = %.2f × the bare key operations (%.2f ms)\n",
+			b.Documents, b.WholeServerMS, b.FurtherServerMS, b.Ratio, b.BareMS)
+		fmt.Fprintf(w, "             %.1f ms from approving to completed (p50), %.2f ms PostgreSQL CPU for the further documents\n", b.ApproveToDoneMS, b.FurtherPGMS)
+	}
+	if x := r.Wait; x != nil {
+		fmt.Fprintf(w, "\nwait         %d browsers: %.1f KB of server memory each (%.1f KB after a collection), %.1f µs CPU a second, %.1f goroutines\n",
+			x.Browsers, x.ResidentKB, x.CollectedKB, x.CPUPerSecond, x.GoroutinesPer)
+	}
+}
+
+func (l *Load) print(w io.Writer, name string, concurrency int) {
+	if l == nil {
+		return
+	}
+	fmt.Fprintf(w, "\n%-12s %.0f a second, %d at a time: %.1f ms (p50), %.1f ms (p95), %d failed, %.2f cores busy\n",
+		name, l.PerSecond, concurrency, l.MedianMS, l.P95MS, l.Failed, l.CoresBusy)
+	row := func(what string, c Cost) {
+		fmt.Fprintf(w, "  %-22s %6.2f ms CPU = %5.1f bare verifications (%.1f with all cores busy)\n", what, c.MS, c.Verifications, c.VerifBusy)
+	}
+	row("server", l.Server)
+	if l.BeyondHTTP != nil {
+		row(fmt.Sprintf("  without %d HTTP calls", l.Calls), *l.BeyondHTTP)
+	}
+	row("PostgreSQL", l.Postgres)
+	row("load generator", l.Loader)
+	fmt.Fprintf(w, "  commits that act %.2f, transaction ids %.2f, transactions %.2f, WAL syncs %.2f\n", l.AuditEntries, l.Writing, l.Transactions, l.Flushes)
+	fmt.Fprint(w, "  steps (p50 ms)")
+	for _, step := range l.steps {
+		fmt.Fprintf(w, "  %s %.1f", step, l.StepsMS[step])
+	}
+	fmt.Fprintln(w)
+}

@@ -1,0 +1,69 @@
+// Command sealctl is for operators and integrators: test tools today, the
+// service's administration as it grows.
+//
+//	sealctl softcard    a test component with test citizen cards
+//	sealctl softphone   a phone without a browser
+//	sealctl enrol       binds a soft phone with a test card
+//	sealctl bench       measures a whole login, a signature, a waiting browser
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"sealgate/cmd/sealctl/bench"
+	"sealgate/cmd/sealctl/softcard"
+	"sealgate/cmd/sealctl/softphone"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := root().ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "sealctl:", err)
+		os.Exit(1)
+	}
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "sealctl",
+		Short:         "Tools for operators and integrators of Sealgate",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command())
+	return cmd
+}
+
+func softcardCommand() *cobra.Command {
+	var cfg softcard.Config
+	cmd := &cobra.Command{
+		Use:   "softcard",
+		Short: "A TEST component with test citizen cards, behind the card component's protocol",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			cards, err := softcard.New(cfg)
+			if err != nil {
+				return err
+			}
+			cards.Print(cmd.OutOrStdout())
+			return cards.Serve(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.Dir, "dir", "var/cards", "directory that keeps the test authority and its cards")
+	f.StringVar(&cfg.ComponentAddr, "listen", softcard.DefaultComponentAddr, "address of the component")
+	f.StringVar(&cfg.RepositoryAddr, "card-authority", softcard.DefaultRepositoryAddr, "address of the cards' OCSP and CRL")
+	f.StringSliceVar(&cfg.TrustedOrigins, "trust", nil, "sites that may ask for signatures; localhost when not given")
+	f.BoolVar(&cfg.OldVersion, "old-version", false, "say that the component is older than pages accept")
+	return cmd
+}
