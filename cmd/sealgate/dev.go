@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -125,8 +127,15 @@ func devDatabase(ctx context.Context, dir string, fast bool) (url string, stop f
 	if fast {
 		settings["fsync"], settings["synchronous_commit"] = "off", "off"
 	}
-	c, err := cluster.Start(ctx, cluster.Config{Dir: filepath.Join(dir, "postgres"), Settings: settings, NoSync: fast,
-		DownloadFrom: os.Getenv("SEALGATE_POSTGRES_DOWNLOAD")})
+	start := cluster.Config{Dir: filepath.Join(dir, "postgres"), Settings: settings, NoSync: fast, DownloadFrom: os.Getenv("SEALGATE_POSTGRES_DOWNLOAD")}
+	c, err := cluster.Start(ctx, start)
+	if errors.Is(err, cluster.ErrClosedParent) {
+		// A checkout below root's home: the database's own user cannot come here.
+		sum := sha256.Sum256([]byte(dir))
+		start.Dir = filepath.Join("/var/lib/sealgate-dev", hex.EncodeToString(sum[:6]))
+		fmt.Fprintf(os.Stderr, "sealgate: the database's files are kept in %s, because %v\n", start.Dir, err)
+		c, err = cluster.Start(ctx, start)
+	}
 	if err != nil {
 		return "", nil, fmt.Errorf("private PostgreSQL: %w", err)
 	}

@@ -62,6 +62,10 @@ func (a account) take(path string) error {
 	return nil
 }
 
+// ErrClosedParent: the directory lies below one that the unprivileged account
+// may not pass through, such as root's home.
+var ErrClosedParent = errors.New("cluster: closed directory")
+
 // makePassable makes dir, with parents the account can pass through. A parent
 // that was there before and is closed is reported, not opened: it is not ours
 // to open.
@@ -88,8 +92,8 @@ func (a account) makePassable(dir string) error {
 			return fmt.Errorf("cluster: %w", err)
 		}
 		if !a.passes(info) {
-			return fmt.Errorf("cluster: user %s, which runs postgres for root, cannot pass through %s (mode %04o): "+
-				"choose a data directory elsewhere, allow passing with chmod o+x, or set DATABASE_URL", a.name, p, info.Mode().Perm())
+			return fmt.Errorf("%w: user %s, which runs postgres for root, cannot pass through %s (mode %04o): "+
+				"choose a data directory elsewhere, allow passing with chmod o+x, or set DATABASE_URL", ErrClosedParent, a.name, p, info.Mode().Perm())
 		}
 		if p == filepath.Dir(p) {
 			return nil
