@@ -94,7 +94,8 @@ func (p *Pages) tick(r *http.Request, stream *front.Stream, wt *waiter, id order
 			return time.Second, p.follow(r, stream, wt, id)
 		}
 		*quiet = now
-		return p.cfg.Orders.FrameStep(), stream.Send("frame", p.cfg.Orders.Frame(&wt.view, now))
+		return untilNextFrame(wt.view.CreatedAt, now, p.cfg.Orders.FrameStep()),
+			stream.Send("frame", p.cfg.Orders.Frame(&wt.view, now))
 	}
 	pause := pingEvery
 	if left := wt.view.ExpiresAt.Sub(now); left > -time.Minute && left < pause {
@@ -108,6 +109,12 @@ func (p *Pages) tick(r *http.Request, stream *front.Stream, wt *waiter, id order
 		return pause, stream.Ping()
 	}
 	return pause, nil
+}
+
+// untilNextFrame is the time to the next step of an order, and a little more,
+// so that no frame is sent twice because a timer was early.
+func untilNextFrame(created, now time.Time, step time.Duration) time.Duration {
+	return step - max(0, now.Sub(created))%step + 5*time.Millisecond
 }
 
 // follow reads the order again and sends its state when it differs from what

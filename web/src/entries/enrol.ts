@@ -7,7 +7,7 @@ import type { OrderState } from "../desk/follow";
 import { byId, on, say, title } from "../desk/live";
 import { Panel } from "../desk/panel";
 import { post, Problem, request } from "../shared/api";
-import { dateTime } from "../shared/format";
+import { clock, dateTime } from "../shared/format";
 import { block, lang, t } from "../shared/texts";
 
 interface Page {
@@ -51,7 +51,7 @@ function fail(text: string, next: string, code: string, focus = true): void {
   if (!box) return;
   byId("card-error-title")!.textContent = text;
   byId("card-error-next")!.textContent = next;
-  byId("card-error-code")!.textContent = `${code}・${new Date().toTimeString().slice(0, 5)}`;
+  byId("card-error-code")!.textContent = `${code}・${clock(Date.now())}`;
   const download = byId("card-download");
   if (download) download.hidden = !["missing", "old"].includes(code);
   box.hidden = false;
