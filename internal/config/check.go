@@ -22,6 +22,7 @@ func (c *Config) complete() []string {
 	c.checkOrigin(add)
 	c.checkDatabase(add)
 	c.checkFiles(add)
+	c.checkHSM(add)
 	c.checkTimes(add)
 	if c.NodeName == "" {
 		c.NodeName, _ = os.Hostname()
@@ -158,8 +159,36 @@ func (c *Config) checkFiles(add adder) {
 		}
 	}
 	for _, f := range fields(c) {
-		if path := f.value.String(); f.file && path != "" && missing(path) {
-			add("%s: %s does not exist", f.key, path)
+		for _, path := range f.paths() {
+			if missing(path) {
+				add("%s: %s does not exist", f.key, path)
+			}
+		}
+	}
+}
+
+// checkHSM wants all of the section or none of it.
+func (c *Config) checkHSM(add adder) {
+	h := c.HSM
+	named := h.Module != ""
+	for _, need := range []struct {
+		key string
+		set bool
+	}{
+		{"hsm.token_label", h.TokenLabel != ""},
+		{"hsm.pin_file", h.PINFile != ""},
+		{"hsm.purposes", len(h.Purposes) > 0},
+	} {
+		switch {
+		case named && !need.set:
+			add("%s: needed with hsm.module", need.key)
+		case !named && need.set:
+			add("%s: set, but hsm.module is not", need.key)
+		}
+	}
+	for _, p := range h.Purposes {
+		if !contains([]string{"ca-*", "ca-root", "ca-issuing", "ca-ocsp", "ca-tsa", "oidc", "mobile"}, p) {
+			add("hsm.purposes: %q is none of ca-*, ca-root, ca-issuing, ca-ocsp, ca-tsa, oidc, mobile", p)
 		}
 	}
 }

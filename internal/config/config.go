@@ -30,9 +30,13 @@ type Config struct {
 	Dev             bool           `key:"dev" doc:"development: files may be missing, http is allowed on localhost, test cards are trusted; never on a public machine"`
 	TrustedProxies  []netip.Prefix `key:"trusted_proxies" doc:"networks (CIDR) of the reverse proxies whose X-Forwarded-For is believed"`
 	MasterKeyFile   string         `key:"master_key_file" file:"yes" doc:"file with the master key that seals keys and national IDs in the database"`
+	// Opening with several keys and sealing with one is what lets the master
+	// key be changed while all nodes run: see `sealctl keys --help`.
+	OtherMasterKeyFiles []string `key:"other_master_key_files" file:"yes" doc:"files with master keys that open but do not seal: older ones until sealctl keys reseal is done, and the next one before it becomes master_key_file"`
 
 	TLS      TLS      `key:"tls"`
 	Database Database `key:"database"`
+	HSM      HSM      `key:"hsm"`
 	Card     Card     `key:"card"`
 	Egress   Egress   `key:"egress"`
 	Order    Order    `key:"order"`
@@ -57,6 +61,18 @@ type TLS struct {
 type Database struct {
 	URL            string `key:"url" secret:"yes" doc:"PostgreSQL 15 or newer: postgres://user:password@host/database"`
 	MaxConnections int    `key:"max_connections" default:"16" min:"2" max:"1000" doc:"connections this node keeps at most"`
+}
+
+// HSM names a PKCS #11 token that keeps private keys; without it they lie sealed
+// in the database.
+type HSM struct {
+	Module        string        `key:"module" file:"yes" doc:"PKCS #11 library of the hardware security module; none: all keys lie sealed in the database"`
+	TokenLabel    string        `key:"token_label" doc:"label of the token in hsm.module"`
+	PINFile       string        `key:"pin_file" file:"yes" doc:"file with the token's user PIN; only its owner may read it"`
+	Purposes      []string      `key:"purposes" doc:"new keys that are made in the token: ca-root, ca-issuing, ca-ocsp, ca-tsa (or ca-* for all four), oidc, mobile; existing keys stay where they are"`
+	MaxSessions   int           `key:"max_sessions" default:"16" min:"2" max:"1024" doc:"sessions this node keeps with the token at most; one of them only holds the login"`
+	SessionWait   time.Duration `key:"session_wait" default:"2s" min:"10ms" max:"1m" doc:"how long a signature waits for a free session before it is put off"`
+	AnswerTimeout time.Duration `key:"answer_timeout" default:"10s" min:"100ms" max:"2m" doc:"how long the token may take over one operation"`
 }
 
 // Card says which citizen cards are believed.

@@ -150,6 +150,12 @@ func TestOneWrongThing(t *testing.T) {
 		{name: "max below lifetime", yaml: "order: {lifetime: 5m, max_lifetime: 2m}", want: "shorter than order.lifetime"},
 		{name: "frames too old at once", yaml: "frame: {step: 10s}", want: "less than two frames"},
 		{name: "link before scanner", yaml: "frame: {max_age_link: 8s}", want: "less than frame.max_age_scanner"},
+		{name: "another master key that is not there", yaml: "other_master_key_files: [/dev/null, /nowhere/older]", want: "other_master_key_files: /nowhere/older does not exist"},
+		{name: "other master keys are fine", yaml: "other_master_key_files: [/dev/null]"},
+		{name: "hsm is fine", yaml: "hsm: {module: /dev/null, token_label: sign, pin_file: /dev/null, purposes: [ca-*, oidc, mobile]}"},
+		{name: "hsm without a PIN", yaml: "hsm: {module: /dev/null, token_label: sign, purposes: [oidc]}", want: "hsm.pin_file: needed with hsm.module"},
+		{name: "hsm without the module", yaml: "hsm: {purposes: [oidc]}", want: "hsm.purposes: set, but hsm.module is not"},
+		{name: "hsm for what no key is for", yaml: "hsm: {module: /dev/null, token_label: sign, pin_file: /dev/null, purposes: [cookies]}", want: `hsm.purposes: "cookies" is none of`},
 		{name: "attestation without roots", env: "SEALGATE_PASSKEY_ATTESTATION=enforced", want: "attestation_roots_dir: needed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

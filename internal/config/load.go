@@ -221,6 +221,22 @@ func (f field) variable() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(f.key, ".", "_"))
 }
 
+// paths lists the files that the field names.
+func (f field) paths() []string {
+	if !f.file {
+		return nil
+	}
+	switch v := f.value.Interface().(type) {
+	case string:
+		if v != "" {
+			return []string{v}
+		}
+	case []string:
+		return v
+	}
+	return nil
+}
+
 // fields lists the leaves of the configuration in the order of the struct.
 func fields(cfg *Config) []field { return collect(reflect.ValueOf(cfg).Elem(), "") }
 
