@@ -22,7 +22,7 @@ var _ oidc.Store = OIDCStore{}
 
 const nilUUID = `'00000000-0000-0000-0000-000000000000'`
 
-const grantColumns = `o.id, o.client_id, o.state, o.request, coalesce(o.citizen_id, `+nilUUID+`), coalesce(o.device_id, `+nilUUID+`),
+const grantColumns = `o.id, o.client_id, o.state, o.request, coalesce(o.citizen_id, ` + nilUUID + `), coalesce(o.device_id, ` + nilUUID + `),
   o.acr, coalesce(o.approved_at, o.created_at), coalesce(d.attested, false), coalesce(c.state = 'active', false),
   c.national_id_mac, c.national_id_sealed, c.name_sealed`
 

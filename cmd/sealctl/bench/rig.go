@@ -21,6 +21,7 @@ import (
 
 	"sealgate/cmd/sealctl/softphone"
 	"sealgate/internal/pkitest"
+	"sealgate/internal/postgres"
 	"sealgate/internal/postgres/cluster"
 )
 
@@ -56,7 +57,7 @@ func newRig(ctx context.Context, cfg Config, dir string) (_ *rig, err error) {
 	if r.postgres, err = postmaster(filepath.Join(dir, "postgres")); err != nil {
 		return nil, err
 	}
-	if r.pool, err = openPool(ctx, r.cluster.URL(), 2); err != nil {
+	if r.pool, err = postgres.Open(ctx, r.cluster.URL(), 2); err != nil {
 		return nil, err
 	}
 	if r.hierarchy, r.stopPKI, err = pkitest.Start(pkitest.Options{}); err != nil {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -17,12 +16,12 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"sealgate/cmd/sealctl/onebox"
 	"sealgate/internal/front"
 	"sealgate/internal/i18n"
+	"sealgate/internal/postgres"
 	"sealgate/internal/postgres/migrate"
 	"sealgate/web"
 )
@@ -75,7 +74,7 @@ func serveCommand() *cobra.Command {
 }
 
 func serve(ctx context.Context, dir, database string, settings map[string]string, in io.Reader, out io.Writer) error {
-	pool, err := openPool(ctx, database, 16) // as database.max_connections has it
+	pool, err := postgres.Open(ctx, database, 16) // as database.max_connections has it
 	if err != nil {
 		return err
 	}
@@ -161,21 +160,4 @@ func serveEmpty(origin string, log *slog.Logger) (address string, stop func(), e
 	server := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }()
 	return "http://" + listener.Addr().String() + "/empty", func() { _ = server.Close() }, nil
-}
-
-func openPool(ctx context.Context, url string, connections int32) (*pgxpool.Pool, error) {
-	pc, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, err
-	}
-	pc.MaxConns = connections
-	pool, err := pgxpool.NewWithConfig(ctx, pc)
-	if err != nil {
-		return nil, err
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("database: %w", err)
-	}
-	return pool, nil
 }
