@@ -45,6 +45,7 @@ const (
 const (
 	KeyCreated           Act = "key.created"
 	KeyRetired           Act = "key.retired"
+	KeyResealed          Act = "key.resealed" // keys were moved to another master key
 	KeyDestroyed         Act = "key.destroyed"
 	AuthorityCreated     Act = "authority.created"
 	CertificateIssued    Act = "certificate.issued"

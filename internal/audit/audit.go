@@ -58,6 +58,8 @@ const (
 	KeyPurpose     Key = "purpose"      // what a key is for
 	KeyAlgorithm   Key = "algorithm"    // key or digest algorithm
 	KeyKeyID       Key = "key_id"       // id of a key row
+	KeyProvider    Key = "provider"     // where a key is kept: sealed, pkcs11
+	KeyMasterKey   Key = "master_key"   // public name of a master key
 	KeyScopes      Key = "scopes"       // OAuth scopes, space separated
 	KeyGrant       Key = "grant"        // OAuth grant type
 	KeyFormat      Key = "format"       // attestation statement format

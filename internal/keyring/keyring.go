@@ -1,9 +1,15 @@
 // Package keyring keeps the service's keys: symmetric secrets, the service's
 // own signing keys, and citizens' signing keys.
 //
-// Every key lies in the database sealed with AES-256-GCM under a master key
-// that is kept outside it. The additional data of a sealed key is its row id,
-// purpose and algorithm, so that one row's ciphertext is worthless in another.
+// A key lies in the database sealed with AES-256-GCM under a master key that is
+// kept outside it, or in a PKCS #11 token; the configuration chooses by
+// purpose, and the row says which. The additional data of a sealed key is its
+// row id, purpose and algorithm, so that one row's ciphertext is worthless in
+// another; a token's object has the row's id and a label for its purpose.
+//
+// Master keys are changed while the service runs: several can open, the first
+// one seals, and Reseal moves the rows over. Sweep removes from the token what
+// no row knows.
 //
 // Service keys are reached by purpose or id and stay in memory once opened.
 // Citizens' keys are different: the only way to one is OpenCitizenKey with a
@@ -22,6 +28,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,10 +71,6 @@ const (
 	Destroyed State = "destroyed" // the private part is gone
 )
 
-// ProviderSealed says that the key's bytes lie sealed in the row itself. The
-// column leaves room for keys that live in a hardware module.
-const ProviderSealed = "sealed"
-
 // Faults of this package.
 var (
 	// ErrNoKey: there is no such key, or it is not active.
@@ -88,9 +91,13 @@ type Row struct {
 	Sealed      []byte
 	MasterKeyID string
 	Provider    string
-	Handle      string
-	State       State
-	CreatedAt   time.Time
+	// Handle is the CKA_ID of a token's object, in hex.
+	Handle    string
+	State     State
+	CreatedAt time.Time
+	// Label is the CKA_LABEL of a token's object. It follows from the purpose
+	// and is not stored.
+	Label string
 }
 
 // Key is the public side of an asymmetric service key.
@@ -122,6 +129,8 @@ type Store interface {
 	// PermittedKey returns a citizen's key while an unused authorization of
 	// that order for that key and those digests exists, else ErrNotPermitted.
 	PermittedKey(ctx context.Context, order, key uuid.UUID, digestsHash [32]byte) (Row, error)
+
+	UpkeepStore
 }
 
 // Config is what a Keyring needs.
@@ -129,6 +138,12 @@ type Config struct {
 	// MasterKeys: the first seals, all open.
 	MasterKeys []*MasterKey
 	Store      Store
+	// Token keeps the keys of TokenPurposes; nil: all keys are sealed rows. A
+	// key stays where it was made when the configuration changes.
+	Token Provider
+	// TokenPurposes says which keys are made in the token; "ca-*" stands for
+	// the keys of all authorities.
+	TokenPurposes []string
 	// CurrentLife is how long the answer to Current is believed; 0 means 10 s.
 	// A new signing key is in use everywhere after that time.
 	CurrentLife time.Duration
@@ -137,7 +152,9 @@ type Config struct {
 // Keyring gives signers and secrets. It is safe for concurrent use.
 type Keyring struct {
 	store   Store
-	masters []*MasterKey
+	sealed  *sealedRows
+	token   Provider
+	inToken map[string]bool // by purpose
 	life    time.Duration
 
 	mu      sync.RWMutex
@@ -163,11 +180,15 @@ func New(cfg Config) (*Keyring, error) {
 	if len(cfg.MasterKeys) == 0 {
 		return nil, errors.New("keyring: no master key")
 	}
+	inToken, err := checkToken(cfg)
+	if err != nil {
+		return nil, err
+	}
 	if cfg.CurrentLife == 0 {
 		cfg.CurrentLife = 10 * time.Second
 	}
 	return &Keyring{
-		store: cfg.Store, masters: append([]*MasterKey(nil), cfg.MasterKeys...), life: cfg.CurrentLife,
+		store: cfg.Store, sealed: &sealedRows{slices.Clone(cfg.MasterKeys)}, token: cfg.Token, inToken: inToken, life: cfg.CurrentLife,
 		secrets: map[string][]byte{}, sealers: map[string]*sealer{},
 		signers: map[uuid.UUID]crypto.Signer{}, current: map[string]currentKey{},
 	}, nil
@@ -176,7 +197,7 @@ func New(cfg Config) (*Keyring, error) {
 // Generate makes a new service key and stores it. It becomes the current one
 // of its purpose.
 func (k *Keyring) Generate(ctx context.Context, purpose string, alg Algorithm) (*Key, error) {
-	row, err := k.newServiceKey(purpose, alg)
+	row, err := k.newServiceKey(ctx, purpose, alg)
 	if err != nil {
 		return nil, err
 	}
@@ -194,12 +215,16 @@ func (k *Keyring) Ensure(ctx context.Context, purpose string, alg Algorithm) (*K
 	if !errors.Is(err, ErrNoKey) {
 		return key, err
 	}
-	row, err := k.newServiceKey(purpose, alg)
+	mine, err := k.newServiceKey(ctx, purpose, alg)
 	if err != nil {
 		return nil, err
 	}
-	if row, err = k.store.InsertFirst(ctx, row, row.Created()); err != nil {
+	row, err := k.store.InsertFirst(ctx, mine, mine.Created())
+	if err != nil {
 		return nil, err
+	}
+	if row.ID != mine.ID { // another node was first
+		k.discard(ctx, mine)
 	}
 	return row.key()
 }
@@ -274,7 +299,7 @@ func (k *Keyring) Signer(ctx context.Context, id uuid.UUID, purpose string) (cry
 	if err != nil {
 		return nil, err
 	}
-	private, err := k.open(row)
+	private, err := k.open(ctx, row)
 	if err != nil {
 		return nil, err
 	}
@@ -294,37 +319,48 @@ type serviceSigner struct {
 	purpose string
 }
 
+// makeTimeout bounds the making of a key where the caller brings no deadline.
+const makeTimeout = 30 * time.Second
+
 // SealNewKey makes a citizen's key and returns the row that the binding
 // transaction inserts, and the public key that the certificate is issued for.
-// Nothing is written here and no signer is given out: the private half exists
-// only inside the sealed bytes.
+// Nothing is written to the database here and no signer is given out: the
+// private half exists only inside the sealed bytes, or in the token. There it
+// stays when the transaction fails, until Sweep removes it.
 func (k *Keyring) SealNewKey(alg Algorithm) (Row, crypto.PublicKey, error) {
-	private, err := generate(alg)
+	ctx, cancel := context.WithTimeout(context.Background(), makeTimeout)
+	defer cancel()
+	row, private, err := k.makeKey(ctx, PurposeMobile, alg)
 	if err != nil {
 		return Row{}, nil, err
 	}
 	defer wipe(private)
-	row, err := k.sealRow(PurposeMobile, alg, private)
-	return row, private.Public(), err
+	return row, private.Public(), nil
 }
 
 // SealServiceKey makes a service key without writing it: for a caller that
 // stores the row together with what was signed with it (a first start of the
 // CA). The signer is the key itself; the row's audit entry is Row.Created.
 func (k *Keyring) SealServiceKey(purpose string, alg Algorithm) (Row, crypto.Signer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), makeTimeout)
+	defer cancel()
+	return k.makeServiceKey(ctx, purpose, alg)
+}
+
+func (k *Keyring) makeServiceKey(ctx context.Context, purpose string, alg Algorithm) (Row, crypto.Signer, error) {
 	if err := servicePurpose(purpose); err != nil {
 		return Row{}, nil, err
 	}
-	private, err := generate(alg)
+	row, private, err := k.makeKey(ctx, purpose, alg)
 	if err != nil {
 		return Row{}, nil, err
 	}
-	row, err := k.sealRow(purpose, alg, private)
-	return row, &serviceSigner{Signer: private, purpose: purpose}, err
+	return row, &serviceSigner{Signer: private, purpose: purpose}, nil
 }
 
-func (k *Keyring) newServiceKey(purpose string, alg Algorithm) (Row, error) {
-	row, signer, err := k.SealServiceKey(purpose, alg)
+// newServiceKey is makeServiceKey for a key that is not used at once.
+func (k *Keyring) newServiceKey(ctx context.Context, purpose string, alg Algorithm) (Row, error) {
+	row, signer, err := k.makeServiceKey(ctx, purpose, alg)
 	if err == nil {
 		wipe(signer.(*serviceSigner).Signer)
 	}
@@ -339,7 +375,7 @@ func (k *Keyring) forgetCurrent(purpose string) {
 
 // Created is the audit entry of making this key.
 func (r Row) Created() audit.Entry {
-	return audit.New(audit.KeyCreated).With(audit.KeyPurpose, r.Purpose).
+	return audit.New(audit.KeyCreated).With(audit.KeyPurpose, r.Purpose).With(audit.KeyProvider, r.Provider).
 		With(audit.KeyAlgorithm, string(r.Algorithm)).With(audit.KeyKeyID, r.ID.String())
 }
 

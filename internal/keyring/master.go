@@ -45,7 +45,7 @@ func (m *MasterKey) ID() string { return m.id }
 func LoadMasterKey(path string, create bool) (*MasterKey, error) {
 	raw, err := readMasterKey(path)
 	if errors.Is(err, fs.ErrNotExist) && create {
-		if err := createMasterKey(path); err != nil {
+		if err := createMasterKey(path, true); err != nil {
 			return nil, fmt.Errorf("keyring: create master key: %w", err)
 		}
 		raw, err = readMasterKey(path)
@@ -55,6 +55,17 @@ func LoadMasterKey(path string, create bool) (*MasterKey, error) {
 	}
 	defer clear(raw)
 	return NewMasterKey(raw)
+}
+
+// CreateMasterKey writes a new master key to a file that must not exist yet.
+func CreateMasterKey(path string) (*MasterKey, error) {
+	if _, err := os.Lstat(path); err == nil {
+		return nil, fmt.Errorf("keyring: %s exists: a master key is never replaced", path)
+	}
+	if err := createMasterKey(path, false); err != nil {
+		return nil, fmt.Errorf("keyring: create master key: %w", err)
+	}
+	return LoadMasterKey(path, false)
 }
 
 func readMasterKey(path string) ([]byte, error) {
@@ -82,8 +93,9 @@ func readMasterKey(path string) ([]byte, error) {
 }
 
 // createMasterKey writes the file complete or not at all: a key must never be
-// half written, and never replace one that exists.
-func createMasterKey(path string) error {
+// half written, and never replace one that exists. Finding one is an error
+// unless another process may have been first.
+func createMasterKey(path string, shared bool) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -106,7 +118,7 @@ func createMasterKey(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Link(f.Name(), path); err != nil && !(shared && errors.Is(err, fs.ErrExist)) {
 		return err
 	}
 	return syncDir(dir)

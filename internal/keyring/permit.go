@@ -76,7 +76,7 @@ func (k *Keyring) OpenCitizenKey(ctx context.Context, p Permit) (*CitizenSigner,
 	if row.ID != p.key || row.Purpose != PurposeMobile || row.State != Active {
 		return nil, ErrNotPermitted.Because(errors.New("not an active citizen's key"))
 	}
-	private, err := k.open(row)
+	private, err := k.open(ctx, row)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (s *CitizenSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOp
 	return private.Sign(rand, digest, opts)
 }
 
-// Close wipes the key. Not to be called while Sign runs.
+// Close wipes the key, or lets go of it where it is in a token. Not to be called while Sign runs.
 func (s *CitizenSigner) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

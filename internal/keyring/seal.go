@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"context"
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
@@ -10,7 +11,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 )
@@ -63,39 +63,46 @@ func aad(prefix string, parts ...[]byte) []byte {
 	return out
 }
 
-// sealRow makes the row of a new key under the current master key.
-func (k *Keyring) sealRow(purpose string, alg Algorithm, private crypto.Signer) (Row, error) {
+// sealedRows keeps each key in its own row, sealed under a master key. It is
+// the Provider of everything that is not in a token.
+type sealedRows struct{ masters []*MasterKey }
+
+var _ Provider = (*sealedRows)(nil)
+
+// Make makes a key in memory and seals it into the row under the current
+// master key. The signer is the key itself: wipe it where it is not needed.
+func (s *sealedRows) Make(_ context.Context, row Row) (Row, crypto.Signer, error) {
+	private, err := generate(row.Algorithm)
+	if err != nil {
+		return Row{}, nil, err
+	}
 	plain, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
-		return Row{}, fmt.Errorf("keyring: marshal %s: %w", alg, err)
+		return Row{}, nil, fmt.Errorf("keyring: marshal %s: %w", row.Algorithm, err)
 	}
 	defer clear(plain)
 	public, err := x509.MarshalPKIXPublicKey(private.Public())
 	if err != nil {
-		return Row{}, fmt.Errorf("keyring: marshal public %s: %w", alg, err)
+		return Row{}, nil, fmt.Errorf("keyring: marshal public %s: %w", row.Algorithm, err)
 	}
-	return k.sealBytes(purpose, alg, plain, public), nil
+	row.PublicKey = public
+	return s.seal(row, plain), private, nil
 }
 
-func (k *Keyring) sealBytes(purpose string, alg Algorithm, plain, public []byte) Row {
-	id := uuid.Must(uuid.NewV7())
-	master := k.masters[0]
-	return Row{
-		ID: id, Purpose: purpose, Algorithm: alg, PublicKey: public,
-		Sealed:      master.sealer.seal(plain, rowAAD(id, purpose, alg)),
-		MasterKeyID: master.id,
-		Provider:    ProviderSealed,
-		State:       Active,
-		CreatedAt:   time.Now().UTC().Truncate(time.Microsecond),
-	}
+// seal puts the bytes of a key into its row under the current master key.
+func (s *sealedRows) seal(row Row, plain []byte) Row {
+	current := s.masters[0]
+	row.Sealed = current.sealer.seal(plain, rowAAD(row.ID, row.Purpose, row.Algorithm))
+	row.MasterKeyID, row.Provider = current.id, ProviderSealed
+	return row
 }
 
-// openBytes unseals a row. The caller clears what it gets.
-func (k *Keyring) openBytes(row Row) ([]byte, error) {
+// unseal opens the bytes of a row. The caller clears what it gets.
+func (s *sealedRows) unseal(row Row) ([]byte, error) {
 	if row.Provider != ProviderSealed || len(row.Sealed) == 0 {
 		return nil, ErrUnreadable.Because(fmt.Errorf("key %s: provider %q, state %q", row.ID, row.Provider, row.State))
 	}
-	for _, m := range k.masters {
+	for _, m := range s.masters {
 		if m.id != row.MasterKeyID {
 			continue
 		}
@@ -108,13 +115,17 @@ func (k *Keyring) openBytes(row Row) ([]byte, error) {
 	return nil, ErrUnreadable.Because(fmt.Errorf("key %s: master key %s is not loaded", row.ID, row.MasterKeyID))
 }
 
-// open unseals a private key and checks that it belongs to the row's public key.
-func (k *Keyring) open(row Row) (crypto.Signer, error) {
-	plain, err := k.openBytes(row)
+// Open unseals a private key and checks that it belongs to the row's public key.
+func (s *sealedRows) Open(_ context.Context, row Row) (crypto.Signer, error) {
+	plain, err := s.unseal(row)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(plain)
+	return parseKey(row, plain)
+}
+
+func parseKey(row Row, plain []byte) (crypto.Signer, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(plain)
 	if err != nil {
 		return nil, ErrUnreadable.Because(fmt.Errorf("key %s: %w", row.ID, err))
@@ -133,8 +144,15 @@ func (k *Keyring) open(row Row) (crypto.Signer, error) {
 	return private, nil
 }
 
+// Held is empty: sealed keys are nowhere but in their rows.
+func (s *sealedRows) Held(context.Context, string) ([]uuid.UUID, error) { return nil, nil }
+
+// Destroy has nothing to remove: a sealed key goes with its row.
+func (s *sealedRows) Destroy(context.Context, string, uuid.UUID) error { return ErrNoKey }
+
 // wipe overwrites the secret numbers of a private key as far as Go allows:
-// copies that the runtime or the crypto packages made stay until collected.
+// copies that the runtime or the crypto packages made stay until collected. A
+// key in a token is not here to be wiped.
 func wipe(private crypto.Signer) {
 	switch p := private.(type) {
 	case *ecdsa.PrivateKey:

@@ -53,13 +53,13 @@ func (k *Keyring) secret(ctx context.Context, name string) ([]byte, error) {
 		fresh := make([]byte, secretSize)
 		defer clear(fresh)
 		_, _ = rand.Read(fresh) // never fails (crypto/rand)
-		row = k.sealBytes(secretPrefix+name, Secret256, fresh, nil)
+		row = k.sealed.seal(newRow(secretPrefix+name, Secret256), fresh)
 		row, err = k.store.InsertFirst(ctx, row, row.Created())
 	}
 	if err != nil {
 		return nil, err
 	}
-	s, err = k.openBytes(row)
+	s, err = k.sealed.unseal(row)
 	if err != nil {
 		return nil, err
 	}

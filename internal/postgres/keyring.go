@@ -131,3 +131,77 @@ func scanKey(row pgx.Row, none error) (keyring.Row, error) {
 	}
 	return k, err
 }
+
+// Custody counts the keys that are not destroyed.
+func (s KeyringStore) Custody(ctx context.Context) ([]keyring.Custody, error) {
+	rows, err := s.db.Pool.Query(ctx, `SELECT provider, master_key_id, purpose, state, count(*) FROM keys
+WHERE state <> 'destroyed' GROUP BY provider, master_key_id, purpose, state ORDER BY provider, master_key_id, purpose, state`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (keyring.Custody, error) {
+		var c keyring.Custody
+		err := row.Scan(&c.Provider, &c.MasterKeyID, &c.Purpose, &c.State, &c.Keys)
+		return c, err
+	})
+}
+
+// Stale lists rows under another master key, by id. One pass through the table
+// reads it once, along its primary key: an index on the master key would serve
+// nothing else, and would keep resealing from updating in place.
+func (s KeyringStore) Stale(ctx context.Context, master string, after uuid.UUID, limit int) ([]keyring.Row, error) {
+	rows, err := s.db.Pool.Query(ctx, `SELECT `+keyColumns+` FROM keys k
+WHERE k.id > $1 AND k.provider = 'sealed' AND k.state <> 'destroyed' AND k.master_key_id <> $2
+ORDER BY k.id LIMIT $3`, after, master, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (keyring.Row, error) {
+		return scanKey(row, keyring.ErrNoKey)
+	})
+}
+
+// Reseal replaces sealed bytes that still are what they were. The rows are
+// locked by id first, so that two runs wait for each other in one order.
+func (s KeyringStore) Reseal(ctx context.Context, rows []keyring.Resealed, e audit.Entry) (int, error) {
+	ids := make([]uuid.UUID, len(rows))
+	old, fresh := make([][]byte, len(rows)), make([][]byte, len(rows))
+	from, to := make([]string, len(rows)), make([]string, len(rows))
+	for i, r := range rows {
+		ids[i], old[i], fresh[i], from[i], to[i] = r.ID, r.Old, r.New, r.OldMaster, r.NewMaster
+	}
+	var changed int
+	err := s.db.tx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT id FROM keys WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE`, ids); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `UPDATE keys SET sealed = n.fresh, master_key_id = n.moved
+FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::text[], $5::text[]) AS n (id, old, fresh, was, moved)
+WHERE keys.id = n.id AND keys.sealed = n.old AND keys.master_key_id = n.was AND keys.state <> 'destroyed'`,
+			ids, old, fresh, from, to)
+		if err != nil {
+			return err
+		}
+		if changed = int(tag.RowsAffected()); changed == 0 {
+			return nil
+		}
+		return insertAudit(ctx, tx, e.WithInt(audit.KeyCount, changed))
+	})
+	return changed, err
+}
+
+// Unknown tells which of the ids no living key in a token has.
+func (s KeyringStore) Unknown(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := s.db.Pool.Query(ctx, `SELECT i.id FROM unnest($1::uuid[]) AS i (id)
+WHERE NOT EXISTS (SELECT 1 FROM keys k WHERE k.id = i.id AND k.provider = 'pkcs11' AND k.state <> 'destroyed')`, ids)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+}
+
+// Note writes an audit entry by itself: of an act outside the database.
+func (s KeyringStore) Note(ctx context.Context, e audit.Entry) error {
+	_, err := s.db.Pool.Exec(ctx, insertAuditSQL, auditArgs(e)...)
+	return err
+}
