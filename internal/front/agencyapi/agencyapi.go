@@ -48,7 +48,7 @@ var (
 	ErrEvidenceNotReady = fault.New(fault.Conflict, "api_evidence_not_ready")
 )
 
-// Config is what the door stands on. All fields without a note are required.
+// Config is what the door stands on; every field is required.
 type Config struct {
 	Orders   *order.Service
 	Agencies *agency.Service
@@ -57,11 +57,9 @@ type Config struct {
 	Provider *oidc.Provider
 	// PublicOrigin is our public address without a slash at the end.
 	PublicOrigin string
-	// Evidence reads the kept approval of a sign order; optional, without it
-	// there is none to be had.
+	// Evidence reads the kept approval of a sign order.
 	Evidence func(ctx context.Context, order uuid.UUID) (signing.Evidence, error)
-	// Refused writes the audit entry of a call that was not allowed; optional,
-	// without it this door leaves no entries of its own.
+	// Refused writes the audit entry of a call that was not allowed.
 	Refused func(ctx context.Context, entry audit.Entry) error
 }
 
@@ -70,19 +68,11 @@ type Door struct{ cfg Config }
 
 // New checks the configuration.
 func New(cfg Config) (*Door, error) {
-	if cfg.Orders == nil || cfg.Agencies == nil || cfg.Signing == nil || cfg.Provider == nil {
+	if cfg.Orders == nil || cfg.Agencies == nil || cfg.Signing == nil || cfg.Provider == nil || cfg.Evidence == nil || cfg.Refused == nil {
 		return nil, errors.New("agencyapi: a part is missing from the configuration")
 	}
 	if cfg.PublicOrigin == "" || strings.HasSuffix(cfg.PublicOrigin, "/") {
 		return nil, errors.New("agencyapi: the public origin is missing or ends with a slash")
-	}
-	if cfg.Evidence == nil {
-		cfg.Evidence = func(context.Context, uuid.UUID) (signing.Evidence, error) {
-			return signing.Evidence{}, signing.ErrNotFound
-		}
-	}
-	if cfg.Refused == nil {
-		cfg.Refused = func(context.Context, audit.Entry) error { return nil }
 	}
 	return &Door{cfg}, nil
 }
