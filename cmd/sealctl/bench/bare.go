@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -22,17 +23,7 @@ type Bare struct {
 // measureBare times ECDSA P-256 of the standard library. Medians of short
 // rounds: other work on the machine spoils means.
 func measureBare(d time.Duration) Bare {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err) // crypto/rand does not fail
-	}
-	digest := sha256.Sum256([]byte("sealctl bench"))
-	signature, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
-	if err != nil {
-		panic(err)
-	}
-	verify := func() { ecdsa.VerifyASN1(&key.PublicKey, digest[:], signature) }
-	sign := func() { _, _ = ecdsa.SignASN1(rand.Reader, key, digest[:]) }
+	verify, sign := operations()
 	b := Bare{VerifyAlone: rounds(d, verify), SignAlone: rounds(d, sign)}
 	var all sync.WaitGroup
 	cores := describeMachine().Cores
@@ -44,6 +35,42 @@ func measureBare(d time.Duration) Bare {
 	slices.Sort(results)
 	b.VerifyBusy = results[len(results)/2]
 	return b
+}
+
+// operations gives one verification and one signature.
+func operations() (verify, sign func()) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err) // crypto/rand does not fail
+	}
+	digest := sha256.Sum256([]byte("sealctl bench"))
+	signature, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
+	if err != nil {
+		panic(err)
+	}
+	return func() { ecdsa.VerifyASN1(&key.PublicKey, digest[:], signature) },
+		func() { _, _ = ecdsa.SignASN1(rand.Reader, key, digest[:]) }
+}
+
+// measureBeside times verifications now and then while a load runs, so that
+// they meet the same shared caches and the same other work. It takes about a
+// hundredth of one core.
+func measureBeside(ctx context.Context) float64 {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	verify, _ := operations()
+	const each = 10
+	var times []float64
+	for ctx.Err() == nil {
+		start := threadCPU()
+		for range each {
+			verify()
+		}
+		times = append(times, float64((threadCPU()-start).Nanoseconds())/1000/each)
+		pause(ctx, 100*time.Millisecond)
+	}
+	slices.Sort(times)
+	return times[len(times)/2]
 }
 
 // rusageThread is RUSAGE_THREAD of getrusage(2).

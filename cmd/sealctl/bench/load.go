@@ -112,7 +112,9 @@ func (r *rig) load(ctx context.Context, cfg Config, names []string, order func(c
 	pause(ctx, warmUp)
 	t.counting(true)
 	before, err := r.read(ctx)
-	pause(ctx, cfg.Duration)
+	counted, over := context.WithTimeout(ctx, cfg.Duration)
+	beside := measureBeside(counted)
+	over()
 	after, afterErr := r.read(ctx)
 	t.counting(false)
 	stop.Store(true)
@@ -123,7 +125,7 @@ func (r *rig) load(ctx context.Context, cfg Config, names []string, order func(c
 	if err := errors.Join(err, afterErr); err != nil {
 		return nil, err
 	}
-	l := newLoad(names, t.laps, before, after, r.bare)
+	l := newLoad(names, t.laps, before, after, beside, r.bare)
 	l.Failed = t.failed
 	if t.err != nil {
 		l.FirstError = t.err.Error()
