@@ -9,6 +9,20 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$ SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid $$;
 -- +goose StatementEnd
 
+-- one_row ends the transaction unless a statement changed exactly one row: a
+-- compare-and-set that finds its row in another state takes everything with it
+-- back, without a round trip between the check and the commit.
+-- +goose StatementBegin
+CREATE FUNCTION one_row(n bigint) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+  IF n <> 1 THEN
+    RAISE EXCEPTION USING ERRCODE = 'SG001', MESSAGE = 'no row in the expected state';
+  END IF;
+  RETURN true;
+END $$;
+-- +goose StatementEnd
+
 -- ensure_partitions makes the daily partitions of every growing table from
 -- yesterday up to days_ahead from now. It is safe to call at any time, from
 -- several nodes at once.
@@ -350,4 +364,5 @@ SELECT ensure_partitions(7);
 DROP TABLE audit_entries, used_challenges, access_tokens, enrolments, signatures, signing_authorizations, approvals, orders,
   mobile_certificates, authorities, keys, devices, citizen_certificates, citizens, clients, agencies;
 DROP FUNCTION ensure_partitions(integer);
+DROP FUNCTION one_row(bigint);
 DROP FUNCTION uuid7_floor(timestamptz);

@@ -45,35 +45,20 @@ func (s OIDCStore) Grant(ctx context.Context, order uuid.UUID) (*oidc.Grant, err
 	return &g, err
 }
 
-// redeemSQL is the whole transaction in one statement and so in one round
-// trip: where the order is not approved any more, nothing is inserted.
-const redeemSQL = `
-WITH redeemed AS (
-  UPDATE orders SET state = 'completed', completed_at = $2, ended_at = $2
-  WHERE id = $1 AND kind = 'login' AND state = 'approved' AND client_id = $3 RETURNING id
-), token AS (
-  INSERT INTO access_tokens (id, client_id, order_id, citizen_id, subject, scopes, created_at, expires_at)
-  SELECT $4, $3, id, $5, $6, $7, $8, $9 FROM redeemed
-)
-INSERT INTO audit_entries (id, at, act, result, actor_kind, actor, citizen_id, device_id, client_id, order_id, ip, detail)
-SELECT $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21 FROM redeemed`
-
 // RedeemCode completes an approved login order and writes its access token.
 func (s OIDCStore) RedeemCode(ctx context.Context, r oidc.Redemption) error {
 	t := r.Token
-	args := append([]any{t.Grant.Order, r.At, t.Client, t.ID, t.Grant.Citizen, t.Subject, list(t.Scopes), t.CreatedAt, t.ExpiresAt},
-		auditArgs(r.Audit)...)
-	if r.Assertion != nil {
-		return s.db.pipeline(ctx, func(b *batch) {
-			b.one(oidc.ErrCodeUsed, redeemSQL, args...)
+	return s.db.pipeline(ctx, func(b *batch) {
+		b.one(oidc.ErrCodeUsed, `UPDATE orders SET state = 'completed', completed_at = $2, ended_at = $2
+WHERE id = $1 AND kind = 'login' AND state = 'approved' AND client_id = $3`, t.Grant.Order, r.At, t.Client)
+		b.exec(`INSERT INTO access_tokens (id, client_id, order_id, citizen_id, subject, scopes, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			t.ID, t.Client, t.Grant.Order, t.Grant.Citizen, t.Subject, list(t.Scopes), t.CreatedAt, t.ExpiresAt)
+		queueAudit(b, r.Audit)
+		if r.Assertion != nil {
 			queueAssertion(b, *r.Assertion)
-		})
-	}
-	tag, err := s.db.Pool.Exec(ctx, redeemSQL, args...)
-	if err == nil && tag.RowsAffected() != 1 {
-		err = oidc.ErrCodeUsed
-	}
-	return err
+		}
+	})
 }
 
 // queueAssertion makes a client assertion work once: the primary key refuses a second use.

@@ -101,7 +101,7 @@ func (s OrderStore) Expire(ctx context.Context, now time.Time, limit int) (int, 
 		if n == 0 {
 			return nil
 		}
-		return b.run(ctx, tx.Conn())
+		return b.within(ctx, tx)
 	})
 	return n, err
 }

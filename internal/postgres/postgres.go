@@ -8,8 +8,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,13 +29,11 @@ func (db *DB) tx(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, db.Pool, fn)
 }
 
-// rollbackTimeout bounds the clean-up of a failed transaction.
-const rollbackTimeout = 3 * time.Second
-
 // errNoRow says that a compare-and-set found no row in the expected state.
 var errNoRow = errors.New("no row changed")
 
-// batch collects statements that travel to the server together.
+// batch collects statements that travel to the server together and are one
+// transaction: the first that fails takes all of them back.
 type batch struct {
 	b      pgx.Batch
 	checks []func(pgx.BatchResults) error
@@ -52,63 +48,67 @@ func (b *batch) exec(sql string, args ...any) {
 	})
 }
 
-// one queues a statement that must change exactly one row, else the whole
-// transaction is rolled back with ifNot.
+// one queues a statement without RETURNING that must change exactly one row,
+// else the whole transaction is taken back and the error is ifNot. The row
+// count is judged by the database itself (one_row of the schema), so that no
+// second round trip is needed between the check and the commit.
 func (b *batch) one(ifNot error, sql string, args ...any) {
-	b.b.Queue(sql, args...)
+	b.b.Queue("WITH changed AS ("+sql+" RETURNING 1) SELECT one_row(count(*)) FROM changed", args...)
 	b.checks = append(b.checks, func(r pgx.BatchResults) error {
-		tag, err := r.Exec()
-		if err != nil {
-			return err
-		}
-		if tag.RowsAffected() != 1 {
-			return ifNot
-		}
-		return nil
+		_, err := r.Exec()
+		return otherwise(err, ifNot)
 	})
 }
 
-// scan queues a statement and hands its single row to fn; no row gives ifNone.
+// found queues a SELECT that must give exactly one row; it may lock it.
+func (b *batch) found(ifNot error, sql string, args ...any) {
+	b.b.Queue("WITH found AS ("+sql+") SELECT one_row(count(*)) FROM found", args...)
+	b.checks = append(b.checks, func(r pgx.BatchResults) error {
+		_, err := r.Exec()
+		return otherwise(err, ifNot)
+	})
+}
+
+// scan queues a statement with RETURNING that must change exactly one row, and
+// hands that row to fn; otherwise the error is ifNone.
 func (b *batch) scan(ifNone error, fn func(row pgx.Row) error, sql string, args ...any) {
-	b.b.Queue(sql, args...)
+	b.b.Queue("WITH changed AS ("+sql+"), counted AS (SELECT one_row(count(*)) AS ok FROM changed) "+
+		"SELECT changed.* FROM counted LEFT JOIN changed ON counted.ok", args...)
 	b.checks = append(b.checks, func(r pgx.BatchResults) error {
-		err := fn(r.QueryRow())
-		if errors.Is(err, pgx.ErrNoRows) {
-			return ifNone
-		}
-		return err
+		return otherwise(fn(r.QueryRow()), ifNone)
 	})
 }
 
-// pipeline sends BEGIN and all queued statements in one round trip, checks each
-// result, and commits in a second one. The first failing check rolls back.
-func (db *DB) pipeline(ctx context.Context, fill func(b *batch)) error {
-	conn, err := db.Pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("acquire connection: %w", err)
+// codeNotOne is what one_row raises.
+const codeNotOne = "SG001"
+
+// otherwise turns "not one row" into the error that the caller named.
+func otherwise(err, ifNot error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == codeNotOne {
+		return ifNot
 	}
-	defer conn.Release()
-	b := &batch{}
-	b.exec("begin")
-	fill(b)
-	if err := b.run(ctx, conn.Conn()); err != nil {
-		rollback(conn.Conn())
-		return err
-	}
-	tag, err := conn.Exec(ctx, "commit")
-	if err != nil {
-		rollback(conn.Conn())
-		return fmt.Errorf("commit: %w", err)
-	}
-	if tag.String() == "ROLLBACK" {
-		return errors.New("commit: transaction was rolled back")
-	}
-	return nil
+	return err
 }
 
-// run sends the batch and reads every result; it stops at the first error.
-func (b *batch) run(ctx context.Context, conn *pgx.Conn) (err error) {
-	results := conn.SendBatch(ctx, &b.b)
+// pipeline sends all queued statements as one transaction in one round trip.
+// The statements of one Sync message are one transaction of their own
+// (PostgreSQL documentation, Message Flow, Pipelining), so neither BEGIN nor
+// COMMIT has to travel, and no connection is ever left inside a transaction.
+func (db *DB) pipeline(ctx context.Context, fill func(b *batch)) error {
+	b := &batch{}
+	fill(b)
+	return b.run(db.Pool.SendBatch(ctx, &b.b))
+}
+
+// within runs the batch inside an open transaction.
+func (b *batch) within(ctx context.Context, tx pgx.Tx) error {
+	return b.run(tx.SendBatch(ctx, &b.b))
+}
+
+// run reads every result; it stops at the first error. Closing waits for the
+// commit, and tells of its failure.
+func (b *batch) run(results pgx.BatchResults) (err error) {
 	defer func() {
 		if closeErr := results.Close(); err == nil {
 			err = closeErr
@@ -120,19 +120,6 @@ func (b *batch) run(ctx context.Context, conn *pgx.Conn) (err error) {
 		}
 	}
 	return nil
-}
-
-// rollback ends a failed transaction. It ignores the request's context, which
-// may be over: a connection must never go back to the pool inside a transaction.
-func rollback(conn *pgx.Conn) {
-	if conn.IsClosed() || conn.PgConn().TxStatus() == 'I' {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
-	defer cancel()
-	if _, err := conn.Exec(ctx, "rollback"); err != nil {
-		_ = conn.Close(ctx)
-	}
 }
 
 // isUnique reports a violation of the named unique constraint or index.

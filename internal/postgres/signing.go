@@ -71,7 +71,7 @@ WHERE order_id = $1 AND digests_hash = $3 AND mobile_certificate_id = $4 AND con
 			c.Order, c.At, c.DigestsHash[:], c.Certificate)
 		b.one(signing.ErrConsumed, `UPDATE orders SET state = 'completed', completed_at = $2, ended_at = $2, next_attempt_at = NULL
 WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, c.Order, c.At)
-		b.one(signing.ErrCertificate, `SELECT id FROM mobile_certificates WHERE id = $1 AND state = 'good' FOR SHARE`, c.Certificate)
+		b.found(signing.ErrCertificate, `SELECT id FROM mobile_certificates WHERE id = $1 AND state = 'good' FOR SHARE`, c.Certificate)
 		b.exec(`INSERT INTO signatures (order_id, document, mobile_certificate_id, form, der, created_at)
 SELECT $1, d.document, $2, 'cms', d.der, $3 FROM unnest($4::integer[], $5::bytea[]) AS d (document, der)`,
 			c.Order, c.Certificate, c.At, documents, ders)
