@@ -133,7 +133,9 @@ func newLog(cfg config.Config) *slog.Logger {
 	if cfg.Log.Format == "text" {
 		handler = slog.NewTextHandler(os.Stderr, options)
 	}
-	return slog.New(handler).With("node", cfg.NodeName)
+	log := slog.New(handler).With("node", cfg.NodeName)
+	slog.SetDefault(log) // libraries log through the default
+	return log
 }
 
 func openPool(ctx context.Context, cfg config.Config) (*pgxpool.Pool, error) {

@@ -104,7 +104,7 @@ func (s *Service) Open(ctx context.Context, id ID, startToken string, browser Br
 	if state := o.StateAt(s.now()); state != Created {
 		return s.refuse(ctx, e, state.Fault())
 	}
-	err = s.cfg.WaitingStore.Open(ctx, id, hash[:], browser.Hash(), e)
+	err = s.cfg.WaitingStore.Open(ctx, id, hash[:], browser.Hash(), from, e)
 	if err != nil {
 		return s.refuse(ctx, e, s.explain(ctx, id, err))
 	}

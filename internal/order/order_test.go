@@ -547,7 +547,7 @@ func TestExtendingHasALimit(t *testing.T) {
 
 func TestOpenWithStartToken(t *testing.T) {
 	h := newHouse(t)
-	o, token, err := h.CreateSign(ctx, order.SignRequest{Client: h.client, Documents: documents(1), Started: desktop})
+	o, token, err := h.CreateSign(ctx, order.SignRequest{Client: h.client, Documents: documents(1), Started: order.Origin{Browser: "Go-http-client"}})
 	if err != nil || token == "" {
 		t.Fatal(err)
 	}
@@ -558,6 +558,9 @@ func TestOpenWithStartToken(t *testing.T) {
 	}
 	if err := h.Open(ctx, o.ID, token, b, desktop); err != nil {
 		t.Fatalf("the same browser again: %v", err)
+	}
+	if v, err := h.View(ctx, o.ID, b); err != nil || v.Started != desktop {
+		t.Fatalf("the phone would show %+v as the computer (%v)", v.Started, err)
 	}
 	if err := h.Open(ctx, o.ID, token, thief, desktop); !errors.Is(err, order.ErrWrongBrowser) {
 		t.Fatalf("another browser: %v", err)

@@ -107,8 +107,9 @@ type Store interface {
 // WaitingStore keeps what happens to an order while it waits. Every method but
 // Expire is one compare-and-set on an order of the browser that waits.
 type WaitingStore interface {
-	// Open binds an order that was made over the API to its first browser.
-	Open(ctx context.Context, id ID, startHash, browserHash []byte, entry audit.Entry) error
+	// Open binds an order that was made over the API to its first browser, which
+	// from then on is where it was started.
+	Open(ctx context.Context, id ID, startHash, browserHash []byte, started Origin, entry audit.Entry) error
 	// Extend gives a created order more time and returns the new expiry.
 	Extend(ctx context.Context, id ID, browserHash []byte, until time.Time, most int, entry audit.Entry) error
 	// Freeze holds one frame still.

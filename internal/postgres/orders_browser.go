@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,11 +13,15 @@ import (
 )
 
 // Open binds an order that was made over the API to its first browser. The
-// clock of a person who sees the QR picture starts now.
-func (s OrderStore) Open(ctx context.Context, id order.ID, startHash, browserHash []byte, entry audit.Entry) error {
+// phone shows that browser's origin, not the agency's server's.
+func (s OrderStore) Open(ctx context.Context, id order.ID, startHash, browserHash []byte, started order.Origin, entry audit.Entry) error {
+	origin, err := json.Marshal(started)
+	if err != nil {
+		return err
+	}
 	return s.db.pipeline(ctx, func(b *batch) {
-		b.one(order.ErrState, `UPDATE orders SET browser_hash = $3
-			WHERE id = $1 AND state = 'created' AND start_hash = $2 AND browser_hash IS NULL`, id.UUID(), startHash, browserHash)
+		b.one(order.ErrState, `UPDATE orders SET browser_hash = $3, started = $4
+			WHERE id = $1 AND state = 'created' AND start_hash = $2 AND browser_hash IS NULL`, id.UUID(), startHash, browserHash, origin)
 		queueAudit(b, entry)
 	})
 }
