@@ -72,6 +72,8 @@ type Shell struct {
 	crossing  *http.CrossOriginProtection
 	metrics   *metrics
 	log       *slog.Logger
+	ctx       context.Context // of the streams; Close ends it
+	cancel    context.CancelFunc
 }
 
 // New checks the configuration, reads the assets and parses all templates.
@@ -91,6 +93,7 @@ func New(cfg Config) (*Shell, error) {
 		streams:   newStreamLimit(cfg.StreamsPerIP, cfg.Streams),
 		log:       cfg.Log,
 	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if s.assets, err = LoadAssets(cfg.Dist); err != nil {
 		return nil, err
 	}

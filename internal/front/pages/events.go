@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -14,17 +15,24 @@ const (
 	// afterEnd is how long a stream stays open behind the last state, so that
 	// the page closes it and not we: EventSource would connect again at once.
 	afterEnd = 5 * time.Second
+	// followTime bounds one reading of an order for a stream.
+	followTime = 10 * time.Second
 )
 
-// waiter is what an open event stream keeps of its order: what the frame needs
-// and nothing else. Ten thousand browsers may wait at once.
+// waiter is one open event stream and what it keeps of its order: what the
+// frame needs and nothing else. Ten thousand browsers may wait at once.
 type waiter struct {
-	view    order.View // only the fields that Orders.Frame reads
+	pages   *Pages
+	stream  *front.Stream
+	changed <-chan struct{}
+	id      order.ID
 	browser order.BrowserKey
-	frames  bool
+	view    *order.View // only the fields that Orders.Frame reads; nil when no frames are due
+	expires time.Time
+	wrote   time.Time
+	last    string // the last state that was sent, without the clock
 	ended   bool
 	enrol   bool
-	last    string // the last state that was sent, without the clock
 }
 
 // events streams an order: "frame" every step while it waits to be scanned,
@@ -35,80 +43,70 @@ func (p *Pages) events(w http.ResponseWriter, r *http.Request) {
 		front.WriteProblem(w, r, err)
 		return
 	}
-	id := v.ID
-	changed, stop := p.cfg.Orders.Watch(id)
-	defer stop()
-	stream, err := front.OpenStream(w, r)
-	if err != nil {
-		front.WriteProblem(w, r, err)
-		return
-	}
-	defer stream.Close()
 	browser, _ := front.Browser(r)
-	wt := &waiter{browser: browser, enrol: v.Kind == order.Enrol}
-	// Read once more: it may have changed between the first reading and the watch.
-	if p.follow(r, stream, wt, id) != nil {
-		return
+	id, enrol := v.ID, v.Kind == order.Enrol
+	changed, stop := p.cfg.Orders.Watch(id)
+	err = front.ServeStream(w, r, func(s *front.Stream) {
+		defer stop()
+		wt := &waiter{pages: p, stream: s, changed: changed, id: id, browser: browser, enrol: enrol}
+		wt.run()
+	})
+	if err != nil {
+		stop()
+		front.WriteProblem(w, r, err)
 	}
-	p.wait(r, stream, wt, id, changed)
 }
 
-// wait sends until the browser goes or the order has ended.
-func (p *Pages) wait(r *http.Request, stream *front.Stream, wt *waiter, id order.ID, changed <-chan struct{}) {
+// run sends until the browser goes or the order has ended. The order is read
+// again at the start: it may have changed before the watch began.
+func (wt *waiter) run() {
+	if wt.follow() != nil {
+		return
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	done := r.Context().Done()
-	quiet := time.Now()
-	for {
+	done := wt.stream.Context().Done()
+	for !wt.ended {
 		select {
 		case <-done:
 			return
-		case <-changed:
-			if p.follow(r, stream, wt, id) != nil {
+		case <-wt.changed:
+			if wt.follow() != nil {
 				return
 			}
-			quiet = time.Now()
 			timer.Reset(0)
 		case now := <-timer.C:
-			if wt.ended {
-				select {
-				case <-done:
-				case <-time.After(afterEnd):
-				}
-				return
-			}
-			pause, err := p.tick(r, stream, wt, id, now, &quiet)
+			pause, err := wt.tick(now)
 			if err != nil {
 				return
 			}
 			timer.Reset(pause)
 		}
 	}
+	timer.Reset(afterEnd)
+	select {
+	case <-done:
+	case <-timer.C:
+	}
 }
 
 // tick sends what is due by the clock and says when to come again.
-func (p *Pages) tick(r *http.Request, stream *front.Stream, wt *waiter, id order.ID, now time.Time, quiet *time.Time) (time.Duration, error) {
-	if wt.frames {
-		if !now.Before(wt.view.ExpiresAt) {
-			// Its time has run out; reading it says so.
-			return time.Second, p.follow(r, stream, wt, id)
-		}
-		*quiet = now
-		return untilNextFrame(wt.view.CreatedAt, now, p.cfg.Orders.FrameStep()),
-			stream.Send("frame", p.cfg.Orders.Frame(&wt.view, now))
+func (wt *waiter) tick(now time.Time) (time.Duration, error) {
+	if !now.Before(wt.expires) {
+		// Its time has run out; reading it says so.
+		return time.Second, wt.follow()
 	}
-	pause := pingEvery
-	if left := wt.view.ExpiresAt.Sub(now); left > -time.Minute && left < pause {
-		pause = max(left, time.Second)
-		if left <= 0 {
-			return pause, p.follow(r, stream, wt, id)
+	if wt.view != nil {
+		orders := wt.pages.cfg.Orders
+		return untilNextFrame(wt.view.CreatedAt, now, orders.FrameStep()), wt.send("frame", orders.Frame(wt.view, now))
+	}
+	if now.Sub(wt.wrote) >= pingEvery {
+		wt.wrote = now
+		if err := wt.stream.Ping(); err != nil {
+			return 0, err
 		}
 	}
-	if now.Sub(*quiet) >= pingEvery {
-		*quiet = now
-		return pause, stream.Ping()
-	}
-	return pause, nil
+	return max(min(pingEvery, wt.expires.Sub(now)), 10*time.Millisecond), nil
 }
 
 // untilNextFrame is the time to the next step of an order, and a little more,
@@ -117,15 +115,21 @@ func untilNextFrame(created, now time.Time, step time.Duration) time.Duration {
 	return step - max(0, now.Sub(created))%step + 5*time.Millisecond
 }
 
+func (wt *waiter) send(event, data string) error {
+	wt.wrote = time.Now()
+	return wt.stream.Send(event, data)
+}
+
 // follow reads the order again and sends its state when it differs from what
 // was sent. An enrol order is told at each wake-up: its statement may be there.
-func (p *Pages) follow(r *http.Request, stream *front.Stream, wt *waiter, id order.ID) error {
-	v, err := p.cfg.Orders.View(r.Context(), id, wt.browser)
+func (wt *waiter) follow() error {
+	ctx, cancel := context.WithTimeout(wt.stream.Context(), followTime)
+	defer cancel()
+	v, err := wt.pages.cfg.Orders.View(ctx, wt.id, wt.browser)
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	st := p.stateOf(v, now)
+	st := wt.pages.stateOf(v, time.Now())
 	wt.keep(v, st.State)
 	tag := etag(fullState{State: st})
 	if tag == wt.last && !wt.enrol {
@@ -136,13 +140,20 @@ func (p *Pages) follow(r *http.Request, stream *front.Stream, wt *waiter, id ord
 	if err != nil {
 		return err
 	}
-	return stream.Send("state", string(body))
+	return wt.send("state", string(body))
 }
 
 // keep takes over what the stream needs; the rest of the order is let go.
 func (wt *waiter) keep(v *order.View, state order.State) {
-	wt.view = order.View{Order: order.Order{ID: v.ID, QRSecret: v.QRSecret, CreatedAt: v.CreatedAt,
-		ExpiresAt: v.ExpiresAt, FrozenStep: v.FrozenStep, FrozenAt: v.FrozenAt}}
-	wt.frames = state == order.Created && v.QRAllowed
+	wt.expires = v.ExpiresAt
 	wt.ended = state.Ended()
+	wt.view = nil
+	switch {
+	case state == order.Created && v.QRAllowed:
+		wt.view = &order.View{Order: order.Order{ID: v.ID, QRSecret: v.QRSecret, CreatedAt: v.CreatedAt,
+			FrozenStep: v.FrozenStep, FrozenAt: v.FrozenAt}}
+	case state == order.Approved:
+		// Nothing runs out any more; the signatures come by a wake-up.
+		wt.expires = time.Now().Add(time.Hour)
+	}
 }
