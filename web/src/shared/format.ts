@@ -18,6 +18,11 @@ export function digestCode(digest: Uint8Array): string {
   return `${hex.slice(0, 4)} ${hex.slice(4)}`;
 }
 
+/** Writes hours and minutes in Taiwan's time: 14:02. */
+export function clock(value: number): string {
+  return new Date(value + 8 * 3600_000).toISOString().slice(11, 16);
+}
+
 /** Writes a day with hours and minutes in Taiwan's time: 115年11月23日 14:02, 23 Nov 2026, 14:02. */
 export function dateTime(value: string | number | Date, lang: string): string {
   const d = new Date(new Date(value).getTime() + 8 * 3600_000);
