@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -74,10 +75,21 @@ func (p *pairwise) parse(sector, subject string) (uuid.UUID, error) {
 	}
 	var id uuid.UUID
 	p.block(sector).Decrypt(id[:], in)
-	// A guess or another sector's subject decrypts to noise; version and
-	// variant catch 63 of 64 of those before a store is asked.
-	if id.Version() != 7 || id.Variant() != uuid.RFC4122 {
+	// A guess or another sector's subject decrypts to noise. Version and variant
+	// catch 63 of 64 of those, and the time in the id nearly all others, before
+	// a store is asked.
+	if id.Version() != 7 || id.Variant() != uuid.RFC4122 || !plausible(id) {
 		return uuid.Nil, ErrSubjectInvalid
 	}
 	return id, nil
 }
+
+// plausible says whether a UUIDv7 was made between the first of ours and now.
+func plausible(id uuid.UUID) bool {
+	sec, nsec := id.Time().UnixTime()
+	made := time.Unix(sec, nsec)
+	return made.After(firstCitizen) && made.Before(time.Now().Add(24*time.Hour))
+}
+
+// firstCitizen is before any citizen was ever bound.
+var firstCitizen = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
