@@ -4,7 +4,7 @@
 // (Chromium's virtual authenticator).
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch } from "./browser.mjs";
@@ -135,6 +135,12 @@ test("log in on the same phone, without a QR code", async () => {
   await picture(phonePage, "same-3-logged-in");
 });
 
+/** openAndClose makes an empty file and gives its path. */
+function openAndClose(path) {
+  writeFileSync(path, "");
+  return path;
+}
+
 /** verified says whether openssl accepts a detached signature over a file. */
 function verified(signature, file) {
   return spawnSync("openssl", ["cms", "-verify", "-binary", "-inform", "DER", "-in", signature, "-content", file,
@@ -180,6 +186,23 @@ test("sign two own files; openssl accepts them and refuses one changed byte", as
     assert.ok(!verified(signature, changed), "openssl refuses one changed byte");
     assert.ok(!verified(signature, letters[1 - i]), "openssl refuses the other file");
   }
+  await page.close();
+});
+
+test("a file of 1 GiB is hashed in bounded memory and stays here", async () => {
+  const big = join(dev.dir, "big.bin");
+  truncateSync(openAndClose(big), 2 ** 30);
+  const want = execFileSync("openssl", ["dgst", "-sha256", "-r", big]).toString().slice(0, 8).toUpperCase();
+  const page = await desk.newPage();
+  let sent = 0;
+  page.on("request", (r) => { sent += r.postDataBuffer()?.length ?? 0; });
+  await page.goto(`${dev.origin}/sign`);
+  await page.setInputFiles("#files", big);
+  await page.waitForFunction((code) => document.body.innerText.replace(/\s/g, "").includes(code), want, { timeout: 60_000 });
+  const heap = await page.evaluate(() => performance.memory?.usedJSHeapSize ?? 0);
+  assert.ok(heap < 64 * 2 ** 20, `the page holds ${heap} bytes`);
+  assert.ok(sent < 4096, `${sent} bytes were sent for it`);
+  await picture(page, "sign-big");
   await page.close();
 });
 

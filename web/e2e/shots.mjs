@@ -1,6 +1,6 @@
 // Takes pictures of every state of every screen, and runs axe on each.
 //
-//   go run ./web/e2e/states &          (serves /dev/states without a database)
+//   go run ./web/e2e/states -run "node web/e2e/shots.mjs --pictures"
 //   node web/e2e/shots.mjs [--base http://127.0.0.1:8099] [--out DIR] [--only order/created] [--pictures] [--quick]
 //
 // Without --pictures only the checks run. Exit status 1 when a check fails.

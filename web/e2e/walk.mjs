@@ -33,7 +33,7 @@ for (const [who, p] of [["desktop", desktop], ["phone", phone]]) {
 }
 const cdp = await phoneContext.newCDPSession(phone);
 await cdp.send("WebAuthn.enable");
-await cdp.send("WebAuthn.addVirtualAuthenticator", { options: {
+const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", { options: {
   protocol: "ctap2", ctap2Version: "ctap2_1", transport: "internal", hasResidentKey: true,
   hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true } });
 
@@ -129,5 +129,75 @@ for (const [i, f] of files.entries()) {
   const [download] = await Promise.all([desktop.waitForEvent("download"), desktop.locator("[data-download]").nth(i).click()]);
   await download.saveAs(join(out, download.suggestedFilename()));
   step(`downloaded ${download.suggestedFilename()} for ${f.name}`);
+}
+
+const demo = arg("demo", "");
+if (demo) {
+  step("log in at the demonstration agency");
+  await desktop.goto(`${demo}/tax`);
+  await desktop.locator("form[action*=login] button").first().click();
+  await desktop.waitForSelector("#qr svg path[d]");
+  await approveOnPhone(await frameOf(desktop));
+  await digits();
+  await phone.waitForTimeout(500);
+  await phone.locator("button.primary").first().click();
+  await desktop.waitForURL((u) => u.href.startsWith(demo), { timeout: 15000 });
+  await desktop.waitForLoadState();
+  await shot(desktop, "16-agency");
+  step(`agency says: ${(await desktop.locator("main").innerText()).slice(0, 300).replace(/\s+/g, " ")}`);
+
+  step("on the same phone");
+  await phone.goto(`${demo}/tax`);
+  await phone.locator("form[action*=login] button").first().click();
+  await phone.waitForSelector(".same-device a");
+  await shot(phone, "17-same-device");
+  await phone.locator(".same-device a").click();
+  await phone.waitForSelector("button.primary:not([aria-disabled=true])");
+  await shot(phone, "18-same-device-card");
+  await phone.locator("button.primary").first().click();
+  await phone.waitForURL((u) => u.href.startsWith(demo), { timeout: 15000 });
+  await shot(phone, "19-same-device-agency");
+  step(`agency says: ${(await phone.locator("main").innerText()).slice(0, 300).replace(/\s+/g, " ")}`);
+
+  step("a phone nearby");
+  await desktop.context().clearCookies();
+  // The browser's own hybrid transport cannot be played here: the computer gets an
+  // authenticator that says it is one, with the phone's credential.
+  const near = await desktop.context().newCDPSession(desktop);
+  await near.send("WebAuthn.enable");
+  const cable = await near.send("WebAuthn.addVirtualAuthenticator", { options: {
+    protocol: "ctap2", ctap2Version: "ctap2_1", transport: "cable", hasResidentKey: true,
+    hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true } });
+  const { credentials } = await cdp.send("WebAuthn.getCredentials", { authenticatorId });
+  for (const credential of credentials) {
+    await near.send("WebAuthn.addCredential", { authenticatorId: cable.authenticatorId, credential: { ...credential, signCount: credential.signCount + 1000 } });
+  }
+  await desktop.addInitScript(() => { PublicKeyCredential.getClientCapabilities = async () => ({ hybridTransport: true }); });
+  await desktop.goto(`${demo}/tax`);
+  await desktop.locator("form[action*=login] button").first().click();
+  await desktop.waitForSelector("#nearby", { state: "visible" });
+  await shot(desktop, "20-nearby");
+  await desktop.click("#nearby");
+  await desktop.waitForURL((u) => u.href.startsWith(demo), { timeout: 15000 });
+  step(`agency says: ${(await desktop.locator("main").innerText()).slice(150, 420).replace(/\s+/g, " ")}`);
+  await near.detach();
+  for (const credential of credentials) {
+    await cdp.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified: true });
+    await cdp.send("WebAuthn.removeCredential", { authenticatorId, credentialId: credential.credentialId });
+    await cdp.send("WebAuthn.addCredential", { authenticatorId, credential: { ...credential, signCount: credential.signCount + 2000 } });
+  }
+
+  step("refused on the phone");
+  await desktop.context().clearCookies();
+  await desktop.goto(`${demo}/tax`);
+  await desktop.locator("form[action*=login] button").first().click();
+  await desktop.waitForSelector("#qr svg path[d]");
+  await approveOnPhone(await frameOf(desktop));
+  await phone.getByRole("button", { name: /refuse|reject|拒絕/i }).click();
+  await desktop.waitForSelector("#order[data-state=rejected]");
+  step(`${await desktop.title()} / ${await desktop.locator("#status").innerText()}`);
+  await desktop.click("#next");
+  await desktop.waitForURL((u) => u.href.startsWith(demo), { timeout: 15000 });
+  step(`agency says: ${(await desktop.locator("main").innerText()).slice(0, 200).replace(/\s+/g, " ")}`);
 }
 await browser.close();

@@ -41,9 +41,6 @@ type DocumentState struct {
 	State string `json:"state"`
 }
 
-// checkTries is how often the digits may be typed wrong (package order).
-const checkTries = 3
-
 // stateOf tells an order as its page sees it now.
 func (p *Pages) stateOf(v *order.View, now time.Time) State {
 	st := State{
@@ -55,7 +52,7 @@ func (p *Pages) stateOf(v *order.View, now time.Time) State {
 		st.FrozenUntil = timestamp(t)
 	}
 	if v.CheckDigits != "" && st.State == order.Scanned {
-		st.Check = &Check{Required: v.CheckNeeded(), TriesLeft: max(0, checkTries-v.CheckTries)}
+		st.Check = &Check{Required: v.CheckNeeded(), TriesLeft: max(0, order.MaxCheckTries-v.CheckTries)}
 	}
 	st.Next = next(v, st.State)
 	return st

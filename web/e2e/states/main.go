@@ -2,14 +2,18 @@
 // no database, no orders. e2e/shots.mjs takes pictures of it.
 //
 //	go run ./web/e2e/states -addr 127.0.0.1:8099
+//	go run ./web/e2e/states -run "node web/e2e/checks.mjs"
 package main
 
 import (
 	"flag"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -22,6 +26,7 @@ import (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8099", "address to listen on")
+	run := flag.String("run", "", "command to run against it, with --base and the address behind; the server ends with it")
 	flag.Parse()
 	catalogue, err := i18n.Load()
 	if err != nil {
@@ -29,7 +34,7 @@ func main() {
 	}
 	shell, err := front.New(front.Config{
 		Origin: "http://" + *addr, Catalogue: catalogue, Templates: web.Templates(), Dist: web.Dist(),
-		SessionKey: make([]byte, 32), Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		SessionKey: make([]byte, 32), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -41,6 +46,19 @@ func main() {
 		r.Use(shell.Browser)
 		pages.NewStates(shell).Mount(r)
 	})
-	server := &http.Server{Addr: *addr, Handler: r, ReadHeaderTimeout: 5 * time.Second}
-	log.Fatal(server.ListenAndServe())
+	server := &http.Server{Handler: r, ReadHeaderTimeout: 5 * time.Second}
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if *run == "" {
+		log.Fatal(server.Serve(listener))
+	}
+	go func() { _ = server.Serve(listener) }()
+	words := append(strings.Fields(*run), "--base", "http://"+*addr)
+	cmd := exec.Command(words[0], words[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		log.Fatal(err)
+	}
 }
