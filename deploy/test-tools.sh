@@ -8,6 +8,7 @@ need() { # command-or-file package
   if [[ $1 == /* ]]; then [[ -e $1 ]] || missing+=("$2"); else command -v "$1" >/dev/null || missing+=("$2"); fi
 }
 need chromium chromium
+need /usr/lib/softhsm/libsofthsm2.so softhsm2
 need openssl openssl
 need javac default-jdk-headless
 need /usr/share/java/bcpkix.jar libbcpkix-java

@@ -23,7 +23,7 @@ const module = "sealgate"
 // where sideways names it.
 var rings = map[string]int{
 	"fault": 0, "i18n": 0, "certpath": 0, "cms": 0, "tsp": 0, "egress": 0,
-	"audit": 1, "keyring": 1, "agency": 1, "citizen": 1, "passkey": 1,
+	"audit": 1, "keyring": 1, "keyring/hsm": 1, "agency": 1, "citizen": 1, "passkey": 1,
 	"issuing": 2, "signing": 2, "sigverify": 2,
 	"order": 3, "enrolment": 3,
 	"front": 4, "oidc": 4, "jobs": 4,
@@ -41,6 +41,7 @@ var sideways = map[string]string{
 	"tsp→egress":            "an authority is asked through the only dialler",
 	"certpath→egress":       "OCSP and CRLs come through the only dialler",
 	"keyring→audit":         "a key's creation is an audited act",
+	"keyring/*→keyring":     "a PKCS #11 token is one of the places where keys are kept",
 	"agency→audit":          "a client's change is an audited act",
 	"citizen→audit":         "a device's stop is an audited act",
 	"signing→issuing":       "a signature names the certificate that was issued",

@@ -50,9 +50,15 @@ const (
 	ProviderPKCS11 = "pkcs11"
 )
 
-// ErrTokenUnavailable: the security module does not answer, or has no session
-// to spare; what was to be signed can be signed later.
-var ErrTokenUnavailable = fault.New(fault.Unavailable, "key_token_unavailable")
+// Faults of keys in a token.
+var (
+	// ErrTokenUnavailable: the security module does not answer, or has no
+	// session to spare; what was to be signed can be signed later.
+	ErrTokenUnavailable = fault.New(fault.Unavailable, "key_token_unavailable")
+	// ErrTokenRefused: the module does not do what was asked: an algorithm it
+	// lacks, a policy that forbids it.
+	ErrTokenRefused = fault.New(fault.Internal, "key_token_refused")
+)
 
 // Purposes lists the purposes that asymmetric keys of the service have.
 func Purposes() []string {

@@ -39,12 +39,9 @@ type secrets struct {
 
 func newFoundation(ctx context.Context, opts Options, db *postgres.DB) (*foundation, error) {
 	cfg := opts.Config
-	master, err := keyring.LoadMasterKey(cfg.MasterKeyFile, opts.Bootstrap)
-	if err != nil {
-		return nil, err
-	}
 	f := &foundation{}
-	if f.keys, err = keyring.New(keyring.Config{Store: db.Keyring(), MasterKeys: []*keyring.MasterKey{master}}); err != nil {
+	var err error
+	if f.keys, _, err = OpenKeyring(cfg, db.Keyring(), opts.Bootstrap, opts.Log); err != nil {
 		return nil, err
 	}
 	if f.secrets, err = readSecrets(ctx, f.keys); err != nil {
