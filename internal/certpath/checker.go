@@ -46,6 +46,11 @@ type CheckerConfig struct {
 	// RequireNonce refuses answers that leave out our nonce. Many responders
 	// answer from a store and cannot (RFC 5019 §4).
 	RequireNonce bool
+	// AllowUnknown lets purposes, by Profile.Name, go on where the status of a
+	// certificate is unknown; RecordAllowed is called at each use, writes the
+	// audit entry, and must succeed for the allowance to count.
+	AllowUnknown  map[string]Allowance
+	RecordAllowed func(ctx context.Context, use Allowed) error
 	// CacheEntries bounds remembered OCSP answers. Zero is 16,384.
 	CacheEntries int
 	// CacheCRLs bounds remembered lists. Zero is 16.
@@ -130,6 +135,9 @@ func NewChecker(cfg CheckerConfig) (*Checker, error) {
 	}
 	if cfg.CacheCRLs <= 0 {
 		cfg.CacheCRLs = 16
+	}
+	if err := checkAllowances(cfg); err != nil {
+		return nil, err
 	}
 	return &Checker{cfg: cfg, ocsp: make(map[[32]byte]Evidence), crls: make(map[string]*cachedCRL), rest: make(map[string]time.Time)}, nil
 }
@@ -294,19 +302,14 @@ func (c *Checker) readAnswer(ctx context.Context, resp *OCSPResponse, cert, issu
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range resp.Statuses {
-		want, err := NewCertID(cert, issuer, s.ID.Hash)
-		if err != nil || !want.Equal(s.ID) {
-			continue
-		}
-		if err := c.fresh(s.ThisUpdate, s.NextUpdate, c.cfg.OCSPMaxAge); err != nil {
-			return nil, err
-		}
-		return &Evidence{Certificate: cert, Issuer: issuer, Source: SourceOCSP, Raw: resp.Raw,
-			Status: s.Status, RevokedAt: s.RevokedAt, Reason: s.Reason,
-			ThisUpdate: s.ThisUpdate, NextUpdate: s.NextUpdate, Responder: responder}, nil
+	ev, err := resp.about(cert, issuer, responder, "")
+	if err == nil {
+		err = c.fresh(ev.ThisUpdate, ev.NextUpdate, c.cfg.OCSPMaxAge)
 	}
-	return nil, errors.New("the response is about another certificate")
+	if err != nil {
+		return nil, err
+	}
+	return ev, nil
 }
 
 // cacheKey names a certificate under one issuing key: serial numbers are unique
@@ -436,6 +439,9 @@ func (c *Checker) fetchCRL(ctx context.Context, url string, issuer *x509.Certifi
 	crl, err := ParseCRL(raw)
 	if err != nil {
 		return nil, err
+	}
+	if crl.base != nil {
+		return nil, errors.New("a delta where a complete list is expected")
 	}
 	if err := crl.Verify(issuer); err != nil {
 		return nil, err

@@ -104,12 +104,7 @@ func writeTo(t *testing.T, dir string) func(name string, data []byte) string {
 
 // The answer of openssl's own responder, with nonce, is read and verified.
 func TestOpenSSLResponderIsUnderstood(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("openssl is not installed: this counterpart was not asked")
-	}
+	needOpenSSL(t)
 	h := hierarchy()
 	leaf := card(t, h, pkitest.CitizenOptions{}).Certificate
 	dir := t.TempDir()

@@ -2,7 +2,6 @@ package certpath
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -18,6 +17,7 @@ import (
 var (
 	oidAuthorityKeyID  = asn1.ObjectIdentifier{2, 5, 29, 35}
 	oidDistPoint       = asn1.ObjectIdentifier{2, 5, 29, 28}
+	oidCRLNumber       = asn1.ObjectIdentifier{2, 5, 29, 20}
 	oidDeltaCRL        = asn1.ObjectIdentifier{2, 5, 29, 27}
 	oidReasonCode      = asn1.ObjectIdentifier{2, 5, 29, 21}
 	oidInvalidityDate  = asn1.ObjectIdentifier{2, 5, 29, 24}
@@ -29,27 +29,28 @@ var (
 const (
 	maxCRLEntries    = 4 << 20
 	maxCRLExtensions = 32
+	maxReason        = 10
 )
 
-// revokedEntry is one line of a CRL. A list of a hundred thousand lines is kept
-// in 28 bytes each; x509.RevocationList takes about twenty times as much.
-type revokedEntry struct {
-	serial [maxSerialBytes]byte // left-padded
-	at     uint32               // Unix seconds, good until 2106
-	reason uint8                // RFC 5280 §5.3.1
-}
-
-// CRL is a parsed certificate revocation list (RFC 5280 §5), complete for its
-// scope. Delta and indirect lists are refused.
+// CRL is a parsed certificate revocation list (RFC 5280 §5). Indirect lists are
+// refused; a delta is only of use beside its complete list, among stored
+// evidence, and covers nothing by itself.
+//
+// A list of a hundred thousand lines is kept as it came, which is the evidence,
+// and with 4 bytes a line to find it: x509.RevocationList takes a hundred times
+// as much.
 type CRL struct {
 	Raw        []byte
 	ThisUpdate time.Time
 	NextUpdate time.Time
+	Number     *big.Int // §5.2.3; nil when the list has none
 
 	rawIssuer      []byte
 	authorityKeyID []byte
-	entries        []revokedEntry // sorted by serial
+	index          []uint32 // where each entry begins in Raw, in order of serial numbers
 	scope          crlScope
+	scopeRaw       []byte
+	base           *big.Int // a delta list: the number of the complete list it continues (§5.2.4)
 	tbs            []byte
 	algorithm      x509.SignatureAlgorithm
 	signature      []byte
@@ -57,11 +58,12 @@ type CRL struct {
 
 // crlScope is the issuing distribution point extension (RFC 5280 §5.2.5).
 type crlScope struct {
-	present             bool
-	uris                []string
-	named               bool // a distribution point name is present
-	onlyUser, onlyCA    bool
-	onlyAttribute, some bool
+	present          bool
+	named            bool // a distribution point name is present
+	names            []generalName
+	reasons          reasonSet
+	onlyUser, onlyCA bool
+	onlyAttribute    bool
 }
 
 // ParseCRL reads a list. Form and bounds are checked; the signature is Verify's.
@@ -82,17 +84,22 @@ func ParseCRL(der []byte) (*CRL, error) {
 		return nil, fmt.Errorf("certpath: CRL: %w", err)
 	}
 	c := &CRL{Raw: der, tbs: tbs, algorithm: alg, signature: sig.Bytes}
+	bodyEnd := len(der) - len(algElement)
 	var outerAlg cryptobyte.String
 	if !algElement.ReadASN1Element(&outerAlg, cbasn1.SEQUENCE) {
 		return nil, fmt.Errorf("certpath: %w", errMalformedCRL)
 	}
-	if err := c.readTBS(tbs, outerAlg); err != nil {
+	if err := c.readTBS(tbs, outerAlg, bodyEnd); err != nil {
 		return nil, fmt.Errorf("certpath: CRL: %w", err)
+	}
+	if c.base != nil && c.Number == nil {
+		return nil, errors.New("certpath: CRL: a delta without a number")
 	}
 	return c, nil
 }
 
-func (c *CRL) readTBS(in, outerAlg cryptobyte.String) error {
+// readTBS reads TBSCertList, which ends at bodyEnd of Raw.
+func (c *CRL) readTBS(in, outerAlg cryptobyte.String, bodyEnd int) error {
 	var tbs, innerAlg, issuer, entries cryptobyte.String
 	var version int
 	if !in.ReadASN1(&tbs, cbasn1.SEQUENCE) {
@@ -114,7 +121,8 @@ func (c *CRL) readTBS(in, outerAlg cryptobyte.String) error {
 		if !tbs.ReadASN1(&entries, cbasn1.SEQUENCE) {
 			return errMalformedCRL
 		}
-		if err := c.readEntries(entries); err != nil {
+		// What is left in tbs comes after the entries.
+		if err := c.readEntries(entries, bodyEnd-len(tbs)-len(entries)); err != nil {
 			return err
 		}
 	}
@@ -133,74 +141,6 @@ func readTime(in *cryptobyte.String, out *time.Time) bool {
 		return in.ReadASN1UTCTime(out)
 	}
 	return in.ReadASN1GeneralizedTime(out)
-}
-
-func (c *CRL) readEntries(list cryptobyte.String) error {
-	// The shortest real entry takes about 20 octets; this guess avoids regrowing.
-	c.entries = make([]revokedEntry, 0, min(len(list)/36+1, maxCRLEntries))
-	for !list.Empty() {
-		if len(c.entries) == maxCRLEntries {
-			return errors.New("too many entries")
-		}
-		e, err := readEntry(&list)
-		if err != nil {
-			return err
-		}
-		c.entries = append(c.entries, e)
-	}
-	slices.SortFunc(c.entries, func(a, b revokedEntry) int {
-		return cmp.Or(bytes.Compare(a.serial[:], b.serial[:]), cmp.Compare(a.at, b.at))
-	})
-	return nil
-}
-
-func readEntry(list *cryptobyte.String) (revokedEntry, error) {
-	var e revokedEntry
-	var item, serial, exts cryptobyte.String
-	var at time.Time
-	if !list.ReadASN1(&item, cbasn1.SEQUENCE) || !item.ReadASN1(&serial, cbasn1.INTEGER) || !readTime(&item, &at) {
-		return e, errMalformedCRL
-	}
-	for len(serial) > 1 && serial[0] == 0 {
-		serial = serial[1:]
-	}
-	if len(serial) == 0 || len(serial) > maxSerialBytes {
-		return e, errors.New("serial number too long")
-	}
-	copy(e.serial[maxSerialBytes-len(serial):], serial)
-	// A date outside 1970 to 2106 is clamped; both ends mean the same to anyone.
-	e.at = uint32(max(0, min(at.Unix(), 1<<32-1)))
-	if item.Empty() {
-		return e, nil
-	}
-	if !item.ReadASN1(&exts, cbasn1.SEQUENCE) || !item.Empty() {
-		return e, errMalformedCRL
-	}
-	return e, e.readExtensions(exts)
-}
-
-func (e *revokedEntry) readExtensions(list cryptobyte.String) error {
-	for n := 0; !list.Empty(); n++ {
-		x, err := readExtension(&list)
-		if err != nil || n == maxCRLExtensions {
-			return errMalformedCRL
-		}
-		value := cryptobyte.String(x.value)
-		switch {
-		case x.oid.Equal(oidReasonCode):
-			var reason int
-			if !value.ReadASN1Enum(&reason) || !value.Empty() || reason < 0 || reason > 10 {
-				return errMalformedCRL
-			}
-			e.reason = uint8(reason)
-		case x.oid.Equal(oidCertIssuer):
-			return errors.New("an indirect CRL")
-		case x.oid.Equal(oidInvalidityDate): // informative, RFC 5280 §5.3.2
-		case x.critical:
-			return fmt.Errorf("critical entry extension %s is not known", x.oid)
-		}
-	}
-	return nil
 }
 
 // readExtension reads Extension ::= SEQUENCE { OID, critical BOOLEAN DEFAULT FALSE, OCTET STRING }.
@@ -232,69 +172,79 @@ func (c *CRL) readExtensions(tbs *cryptobyte.String) error {
 	if !wrapped.ReadASN1(&list, cbasn1.SEQUENCE) || !wrapped.Empty() {
 		return errMalformedCRL
 	}
-	for n := 0; !list.Empty(); n++ {
+	var seen []asn1.ObjectIdentifier
+	for !list.Empty() {
 		x, err := readExtension(&list)
-		if err != nil || n == maxCRLExtensions {
+		if err != nil || len(seen) == maxCRLExtensions || slices.ContainsFunc(seen, x.oid.Equal) {
 			return errMalformedCRL
 		}
-		value := cryptobyte.String(x.value)
-		switch {
-		case x.oid.Equal(oidAuthorityKeyID):
-			var seq, id cryptobyte.String
-			var has bool
-			if !value.ReadASN1(&seq, cbasn1.SEQUENCE) || !seq.ReadOptionalASN1(&id, &has, cbasn1.Tag(0).ContextSpecific()) {
-				return errMalformedCRL
-			}
-			c.authorityKeyID = id
-		case x.oid.Equal(oidDistPoint):
-			if c.scope.present {
-				return errMalformedCRL
-			}
-			if err := c.scope.read(value); err != nil {
-				return err
-			}
-		case x.oid.Equal(oidDeltaCRL):
-			return errors.New("a delta CRL")
-		case x.critical:
-			return fmt.Errorf("critical extension %s is not known", x.oid)
+		seen = append(seen, x.oid)
+		if err := c.readOne(x); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+func (c *CRL) readOne(x extension) error {
+	value := cryptobyte.String(x.value)
+	switch {
+	case x.oid.Equal(oidAuthorityKeyID):
+		var seq, id cryptobyte.String
+		var has bool
+		if !value.ReadASN1(&seq, cbasn1.SEQUENCE) || !seq.ReadOptionalASN1(&id, &has, cbasn1.Tag(0).ContextSpecific()) {
+			return errMalformedCRL
+		}
+		c.authorityKeyID = id
+	case x.oid.Equal(oidCRLNumber):
+		c.Number = new(big.Int)
+		if !value.ReadASN1Integer(c.Number) || !value.Empty() || c.Number.Sign() < 0 || c.Number.BitLen() > 8*maxSerialBytes {
+			return errMalformedCRL
+		}
+	case x.oid.Equal(oidDistPoint):
+		issuer, err := parseDN(c.rawIssuer)
+		if err != nil {
+			return err
+		}
+		c.scopeRaw = x.value
+		return c.scope.read(value, issuer)
+	case x.oid.Equal(oidDeltaCRL):
+		c.base = new(big.Int)
+		if !value.ReadASN1Integer(c.base) || !value.Empty() {
+			return errMalformedCRL
+		}
+	case x.critical:
+		return fmt.Errorf("critical extension %s is not known", x.oid)
+	}
+	return nil
+}
+
 // read parses IssuingDistributionPoint (RFC 5280 §5.2.5).
-func (s *crlScope) read(in cryptobyte.String) error {
-	var seq, point, names cryptobyte.String
-	s.present = true
+func (s *crlScope) read(in cryptobyte.String, issuer dn) error {
+	var seq, point, reasons cryptobyte.String
+	var some, indirect bool
+	s.present, s.reasons = true, allReasons
 	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !in.Empty() || !seq.ReadOptionalASN1(&point, &s.named, explicit(0)) {
 		return errMalformedCRL
 	}
-	if s.named && point.PeekASN1Tag(explicit(0)) { // fullName; else relative to the issuer, never matched
-		if !point.ReadASN1(&names, explicit(0)) || !point.Empty() {
-			return errMalformedCRL
-		}
-		for n := 0; !names.Empty(); n++ {
-			var name cryptobyte.String
-			var tag cbasn1.Tag
-			if n == 16 || !names.ReadAnyASN1(&name, &tag) {
-				return errMalformedCRL
-			}
-			if tag == cbasn1.Tag(6).ContextSpecific() { // uniformResourceIdentifier
-				s.uris = append(s.uris, string(name))
-			}
-		}
-	}
-	var indirect bool
-	var reasons cryptobyte.String
 	if !readFlag(&seq, 1, &s.onlyUser) || !readFlag(&seq, 2, &s.onlyCA) ||
-		!seq.ReadOptionalASN1(&reasons, &s.some, cbasn1.Tag(3).ContextSpecific()) ||
+		!seq.ReadOptionalASN1(&reasons, &some, cbasn1.Tag(3).ContextSpecific()) ||
 		!readFlag(&seq, 4, &indirect) || !readFlag(&seq, 5, &s.onlyAttribute) || !seq.Empty() {
 		return errMalformedCRL
 	}
 	if indirect {
 		return errors.New("an indirect CRL")
 	}
-	return nil
+	var err error
+	if some {
+		if s.reasons, err = readReasons(reasons); err != nil {
+			return err
+		}
+	}
+	if s.named {
+		s.names, err = readPointName(point, issuer)
+	}
+	return err
 }
 
 // readFlag reads [tag] IMPLICIT BOOLEAN DEFAULT FALSE.
@@ -313,17 +263,25 @@ func readFlag(in *cryptobyte.String, tag uint8, out *bool) bool {
 	return true
 }
 
-// Verify checks that issuer has signed the list, and may (RFC 5280 §6.3.3 (f), (g)).
+// Verify checks that issuer has signed the list, and may (RFC 5280 §6.3.3 (f),
+// (g)), with one of DefaultSignatureAlgorithms.
 func (c *CRL) Verify(issuer *x509.Certificate) error {
-	if !bytes.Equal(c.rawIssuer, issuer.RawSubject) {
+	return c.verify(issuer, DefaultSignatureAlgorithms)
+}
+
+func (c *CRL) verify(issuer *x509.Certificate, allowed []x509.SignatureAlgorithm) error {
+	if !sameName(c.rawIssuer, issuer.RawSubject) {
 		return errors.New("certpath: CRL of another issuer")
 	}
 	// MOICA's generations share one name: the key identifier tells them apart.
 	if len(c.authorityKeyID) > 0 && len(issuer.SubjectKeyId) > 0 && !bytes.Equal(c.authorityKeyID, issuer.SubjectKeyId) {
 		return errors.New("certpath: CRL of another key of this issuer")
 	}
-	if issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
+	if issuer.KeyUsage&x509.KeyUsageCRLSign == 0 && hasKeyUsage(issuer) {
 		return errors.New("certpath: issuer's key usage does not allow signing CRLs")
+	}
+	if !slices.Contains(allowed, c.algorithm) {
+		return fmt.Errorf("certpath: CRL: signature algorithm %s is not allowed", c.algorithm)
 	}
 	if err := issuer.CheckSignature(c.algorithm, c.tbs, c.signature); err != nil {
 		return fmt.Errorf("certpath: CRL: %w", err)
@@ -331,19 +289,58 @@ func (c *CRL) Verify(issuer *x509.Certificate) error {
 	return nil
 }
 
-// Covers tells whether the list's scope takes in cert (RFC 5280 §6.3.3 (b)): a
-// list that covers only a part must be one the certificate points at.
+// Covers tells whether the list's scope takes in cert for every reason of
+// revocation (RFC 5280 §6.3.3 (b)): a list that covers only a part must be one
+// the certificate points at.
 func (c *CRL) Covers(cert *x509.Certificate) error {
+	reasons, err := c.covered(cert)
+	if err == nil && reasons != allReasons {
+		err = errCRLDoesNotCover
+	}
+	return err
+}
+
+// covered gives the reasons for which the list settles cert's status; none is an error.
+func (c *CRL) covered(cert *x509.Certificate) (reasonSet, error) {
 	s := c.scope
 	switch {
+	case c.base != nil:
+		return 0, errors.New("a delta CRL")
 	case !s.present:
-		return nil
-	case s.onlyAttribute, s.some, s.onlyUser && cert.IsCA, s.onlyCA && !cert.IsCA:
-		return errCRLDoesNotCover
-	case s.named && !slices.ContainsFunc(s.uris, func(u string) bool { return slices.Contains(cert.CRLDistributionPoints, u) }):
-		return errCRLDoesNotCover
+		return allReasons, nil
+	case s.onlyAttribute, s.onlyUser && cert.IsCA, s.onlyCA && !cert.IsCA:
+		return 0, errCRLDoesNotCover
+	case !s.named:
+		return s.reasons, nil
 	}
-	return nil
+	points, err := pointsOf(cert)
+	if err != nil {
+		return 0, err
+	}
+	issuer, err := parseDN(cert.RawIssuer)
+	if err != nil {
+		return 0, err
+	}
+	own := generalName{kind: kindDirectory, value: issuer.key(), name: issuer}
+	var reasons reasonSet
+	for _, p := range points {
+		names := p.names
+		if len(p.crlIssuer) > 0 {
+			if !meets(p.crlIssuer, []generalName{own}) {
+				continue // another issuer's list: indirect, refused
+			}
+			if len(names) == 0 {
+				names = p.crlIssuer
+			}
+		}
+		if meets(names, s.names) {
+			reasons |= p.reasons & s.reasons
+		}
+	}
+	if reasons == 0 {
+		return 0, errCRLDoesNotCover
+	}
+	return reasons, nil
 }
 
 // Lookup finds a serial number. For a number that is listed twice the earliest
@@ -352,16 +349,37 @@ func (c *CRL) Lookup(serial *big.Int) (at time.Time, reason int, revoked bool) {
 	if plausibleSerial(serial) != nil {
 		return time.Time{}, 0, false
 	}
-	var key [maxSerialBytes]byte
-	serial.FillBytes(key[:])
-	i, found := slices.BinarySearchFunc(c.entries, key, func(e revokedEntry, k [maxSerialBytes]byte) int {
-		return bytes.Compare(e.serial[:], k[:])
+	var buf [maxSerialBytes]byte
+	want := buf[maxSerialBytes-(serial.BitLen()+7)/8:]
+	serial.FillBytes(want)
+	i, found := slices.BinarySearchFunc(c.index, want, func(offset uint32, want []byte) int {
+		return compareSerials(c.serialAt(offset), want)
 	})
 	if !found {
 		return time.Time{}, 0, false
 	}
-	return time.Unix(int64(c.entries[i].at), 0).UTC(), int(c.entries[i].reason), true
+	e := c.entryAt(c.index[i])
+	return e.at, int(e.reason), true
 }
 
 // Len is the number of entries.
-func (c *CRL) Len() int { return len(c.entries) }
+func (c *CRL) Len() int { return len(c.index) }
+
+// continues tells whether delta brings c, a complete list, up to date (RFC 5280
+// §6.3.3 (c), §5.2.4): same issuer, key and scope, and numbers that meet.
+func (delta *CRL) continues(c *CRL) bool {
+	return delta.base != nil && c.base == nil && c.Number != nil &&
+		sameName(delta.rawIssuer, c.rawIssuer) && bytes.Equal(delta.authorityKeyID, c.authorityKeyID) &&
+		bytes.Equal(delta.scopeRaw, c.scopeRaw) && delta.base.Cmp(c.Number) <= 0 && delta.Number.Cmp(c.Number) > 0
+}
+
+// newer tells whether c was issued after other: by number, which only rises
+// (RFC 5280 §5.2.3), else by date.
+func (c *CRL) newer(other *CRL) bool {
+	if c.Number != nil && other.Number != nil {
+		if byNumber := c.Number.Cmp(other.Number); byNumber != 0 {
+			return byNumber > 0 && !c.ThisUpdate.Before(other.ThisUpdate)
+		}
+	}
+	return c.ThisUpdate.After(other.ThisUpdate)
+}

@@ -64,7 +64,7 @@ func TestCRLScope(t *testing.T) {
 		"indirect":                 {ptr(idp("", 0x84, 1, 0xff)), false, false, false},
 		"malformed":                {ptr(idp("", 0x81, 2, 0xff, 0xff)), false, false, false},
 		"BOOLEAN that is not DER":  {ptr(idp("", 0x81, 1, 1)), false, false, false},
-		"delta":                    {&pkix.Extension{Id: oidDelta, Critical: true, Value: []byte{2, 1, 1}}, false, false, false},
+		"delta":                    {&pkix.Extension{Id: oidDelta, Critical: true, Value: []byte{2, 1, 1}}, true, false, false},
 		"critical and unknown":     {&pkix.Extension{Id: asn1.ObjectIdentifier{2, 16, 886, 9}, Critical: true, Value: []byte{5, 0}}, false, false, false},
 		"not critical and unknown": {&pkix.Extension{Id: asn1.ObjectIdentifier{2, 16, 886, 9}, Value: []byte{5, 0}}, true, true, true},
 	} {

@@ -213,6 +213,13 @@ func readStatus(item *cryptobyte.String, s *SingleStatus) error {
 // A delegated responder must carry id-pkix-ocsp-nocheck or be vouched for by
 // notRevoked, which may be nil (§4.2.2.2.1).
 func (r *OCSPResponse) Responder(issuer *x509.Certificate, at time.Time, notRevoked func(*x509.Certificate) error) (*x509.Certificate, error) {
+	return r.responder(issuer, at, DefaultSignatureAlgorithms, notRevoked)
+}
+
+func (r *OCSPResponse) responder(issuer *x509.Certificate, at time.Time, allowed []x509.SignatureAlgorithm, notRevoked func(*x509.Certificate) error) (*x509.Certificate, error) {
+	if !slices.Contains(allowed, r.algorithm) {
+		return nil, fmt.Errorf("certpath: OCSP response: signature algorithm %s is not allowed", r.algorithm)
+	}
 	var reasons []error
 	for _, cand := range append([]*x509.Certificate{issuer}, r.Certificates...) {
 		if !r.names(cand) {
@@ -225,7 +232,7 @@ func (r *OCSPResponse) Responder(issuer *x509.Certificate, at time.Time, notRevo
 		if bytes.Equal(cand.Raw, issuer.Raw) {
 			return cand, nil
 		}
-		if err := delegated(cand, issuer, at, notRevoked); err != nil {
+		if err := delegated(cand, issuer, at, allowed, notRevoked); err != nil {
 			reasons = append(reasons, err)
 			continue
 		}
@@ -243,12 +250,12 @@ func (r *OCSPResponse) names(cert *x509.Certificate) bool {
 	return err == nil && bytes.Equal(r.ResponderKeyHash, sum(crypto.SHA1, key))
 }
 
-func delegated(cert, issuer *x509.Certificate, at time.Time, notRevoked func(*x509.Certificate) error) error {
+func delegated(cert, issuer *x509.Certificate, at time.Time, allowed []x509.SignatureAlgorithm, notRevoked func(*x509.Certificate) error) error {
 	if !bytes.Equal(cert.RawIssuer, issuer.RawSubject) {
 		return errors.New("responder was issued by another CA")
 	}
-	if err := cert.CheckSignatureFrom(issuer); err != nil {
-		return fmt.Errorf("responder certificate: %w", err)
+	if !slices.Contains(allowed, cert.SignatureAlgorithm) || !signedBy(cert, issuer) {
+		return errors.New("responder certificate: signature does not verify, or not with an allowed algorithm")
 	}
 	if at.Before(cert.NotBefore) || at.After(cert.NotAfter) {
 		return errors.New("responder certificate is outside its validity")

@@ -14,6 +14,9 @@ const (
 	// RevocationPath demands it for the end certificate, and for each CA below
 	// the anchor that names a source (OCSP or CRL) for its own status.
 	RevocationPath
+	// RevocationAll demands it for every certificate below the anchor, also for a
+	// CA that names no source: then stored evidence must have it.
+	RevocationAll
 	// RevocationNone asks nobody: for certificates too short-lived to revoke, and
 	// for paths whose status comes from elsewhere.
 	RevocationNone
@@ -24,9 +27,21 @@ type Profile struct {
 	// Name is for logs and reports, e.g. "citizen".
 	Name string
 	// Policies: the path must be valid for at least one of these (RFC 5280
-	// §6.1.1 user-initial-policy-set with explicit policy required and policy
-	// mapping inhibited). Empty demands none.
+	// §6.1.1 (c), user-initial-policy-set), and the end certificate must name it
+	// itself. Empty is any policy, and demands none.
 	Policies []asn1.ObjectIdentifier
+	// ExplicitPolicy demands that the path is valid for some policy where Policies
+	// is empty; PolicyOptional demands one of Policies only if a CA of the path
+	// does (§6.1.1 (f), initial-explicit-policy).
+	ExplicitPolicy, PolicyOptional bool
+	// AllowPolicyMapping lets CAs name a policy of theirs as equivalent (§6.1.1 (e)
+	// initial-policy-mapping-inhibit is its opposite).
+	AllowPolicyMapping bool
+	// InhibitAnyPolicy makes anyPolicy count for nothing (§6.1.1 (g)).
+	InhibitAnyPolicy bool
+	// AnyPolicyLeaf lets an end certificate say anyPolicy, or a mapped policy,
+	// instead of one of Policies.
+	AnyPolicyLeaf bool
 	// KeyUsageAll must all be set in the end certificate, KeyUsageAny at least
 	// one. A certificate without the extension fails where a bit is demanded.
 	KeyUsageAll, KeyUsageAny x509.KeyUsage
@@ -37,8 +52,8 @@ type Profile struct {
 	MaxPath int
 	// MinRSABits bounds every RSA key of the path. Zero is 2048.
 	MinRSABits int
-	// SignatureAlgorithms allowed on every certificate but the anchor. Nil is
-	// DefaultSignatureAlgorithms.
+	// SignatureAlgorithms allowed on every certificate but the anchor, and on
+	// stored revocation evidence. Nil is DefaultSignatureAlgorithms.
 	SignatureAlgorithms []x509.SignatureAlgorithm
 	// ConfiguredIssuersOnly builds the path from the trust store alone: CA
 	// certificates that came along with a message are not used.
@@ -47,6 +62,27 @@ type Profile struct {
 	AllowCA bool
 	// Revocation says whose status is asked for.
 	Revocation RevocationMode
+}
+
+func (p Profile) maxPath() int {
+	if p.MaxPath == 0 {
+		return defaultMaxPath
+	}
+	return p.MaxPath
+}
+
+func (p Profile) minRSABits() int {
+	if p.MinRSABits == 0 {
+		return defaultRSABits
+	}
+	return p.MinRSABits
+}
+
+func (p Profile) algorithms() []x509.SignatureAlgorithm {
+	if p.SignatureAlgorithms == nil {
+		return DefaultSignatureAlgorithms
+	}
+	return p.SignatureAlgorithms
 }
 
 // DefaultSignatureAlgorithms leaves out everything with SHA-1 or MD5.

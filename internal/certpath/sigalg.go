@@ -17,13 +17,14 @@ import (
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// Algorithm identifiers of signatures accepted on OCSP answers and CRLs
-// (RFC 4055, RFC 5758). SHA-1 and RSA-PSS with parameters outside RFC 4055's
-// usual sets are left out on purpose.
+// Algorithm identifiers of signatures understood on OCSP answers and CRLs
+// (RFC 4055, RFC 5758). SHA-1 is understood, so that a profile for documents of
+// its time can allow it; nothing else does. RSA-PSS is left out on purpose.
 var signatureOIDs = []struct {
 	oid asn1.ObjectIdentifier
 	alg x509.SignatureAlgorithm
 }{
+	{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 5}, x509.SHA1WithRSA},
 	{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}, x509.SHA256WithRSA},
 	{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 12}, x509.SHA384WithRSA},
 	{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 13}, x509.SHA512WithRSA},
@@ -45,7 +46,7 @@ func signatureAlgorithm(oid asn1.ObjectIdentifier, params []byte) (x509.Signatur
 		if !oid.Equal(s.oid) {
 			continue
 		}
-		rsaKind := s.alg == x509.SHA256WithRSA || s.alg == x509.SHA384WithRSA || s.alg == x509.SHA512WithRSA
+		rsaKind := s.alg == x509.SHA1WithRSA || s.alg == x509.SHA256WithRSA || s.alg == x509.SHA384WithRSA || s.alg == x509.SHA512WithRSA
 		if len(params) == 0 || rsaKind && bytes.Equal(params, derNull) {
 			return s.alg, nil
 		}

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"sync"
 )
+
+var oidKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 15}
 
 // TrustStore holds trust anchors and the CA certificates configured below them.
 // It is immutable, and safe for concurrent use.
@@ -17,11 +21,20 @@ import (
 // generations do. They are told apart by key: path building tries those whose
 // key identifier matches first, and only a signature that verifies counts.
 type TrustStore struct {
-	anchors       []*x509.Certificate
-	intermediates []*x509.Certificate
-	roots         *x509.CertPool
-	known         map[[32]byte]bool // anchors and intermediates by SHA-256
+	anchors   []*x509.Certificate
+	bySubject map[string][]*member // anchors first, then the others
+	known     map[[32]byte]standing
+	links     sync.Map // [2][32]byte, child and issuer → bool, whether the signature verifies
 }
+
+// standing is what the store has a certificate as.
+type standing uint8
+
+const (
+	stranger standing = iota
+	trusted
+	helper
+)
 
 // NewTrustStore makes a store. Every certificate must be a CA (RFC 5280
 // §4.2.1.9). An anchor need not be self-signed: pinning an issuing CA is fine.
@@ -29,35 +42,43 @@ func NewTrustStore(anchors, intermediates []*x509.Certificate) (*TrustStore, err
 	if len(anchors) == 0 {
 		return nil, errors.New("certpath: a trust store needs an anchor")
 	}
-	s := &TrustStore{roots: x509.NewCertPool(), known: make(map[[32]byte]bool)}
+	s := &TrustStore{bySubject: make(map[string][]*member), known: make(map[[32]byte]standing)}
 	for i, c := range anchors {
-		if err := usableCA(c); err != nil {
+		added, err := s.add(c, trusted)
+		if err != nil {
 			return nil, fmt.Errorf("certpath: anchor %d: %w", i+1, err)
 		}
-		if s.add(c) {
+		if added {
 			s.anchors = append(s.anchors, c)
-			s.roots.AddCert(c)
 		}
 	}
 	for i, c := range intermediates {
-		if err := usableCA(c); err != nil {
+		if _, err := s.add(c, helper); err != nil {
 			return nil, fmt.Errorf("certpath: intermediate %d: %w", i+1, err)
-		}
-		if s.add(c) {
-			s.intermediates = append(s.intermediates, c)
 		}
 	}
 	return s, nil
 }
 
-func (s *TrustStore) add(c *x509.Certificate) bool {
-	id := sha256.Sum256(c.Raw)
-	if s.known[id] {
-		return false
+// add takes a certificate in, unless it is in already.
+func (s *TrustStore) add(c *x509.Certificate, k standing) (bool, error) {
+	if err := usableCA(c); err != nil {
+		return false, err
 	}
-	s.known[id] = true
-	return true
+	m := newMember(c)
+	if m.form != nil {
+		return false, m.form
+	}
+	if s.known[m.id] != stranger {
+		return false, nil
+	}
+	s.known[m.id] = k
+	key := m.names.subject.key()
+	s.bySubject[key] = append(s.bySubject[key], m)
+	return true, nil
 }
+
+var errMayNotSignCertificates = errors.New("key usage does not allow signing certificates")
 
 func usableCA(c *x509.Certificate) error {
 	switch {
@@ -65,10 +86,16 @@ func usableCA(c *x509.Certificate) error {
 		return errors.New("missing")
 	case !c.BasicConstraintsValid || !c.IsCA:
 		return errors.New("not a CA certificate")
-	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
-		return errors.New("key usage does not allow signing certificates")
+	case c.KeyUsage&x509.KeyUsageCertSign == 0 && hasKeyUsage(c):
+		return errMayNotSignCertificates
 	}
 	return nil
+}
+
+// hasKeyUsage tells an extension without any bit from none at all.
+func hasKeyUsage(c *x509.Certificate) bool {
+	_, found := extensionValue(c, oidKeyUsage)
+	return found || c.KeyUsage != 0
 }
 
 // Anchors lists the trust anchors in configured order.
@@ -77,7 +104,9 @@ func (s *TrustStore) Anchors() []*x509.Certificate {
 }
 
 // configured tells whether exactly this certificate is in the store.
-func (s *TrustStore) configured(c *x509.Certificate) bool { return s.known[sha256.Sum256(c.Raw)] }
+func (s *TrustStore) configured(m *member) bool { return s.known[m.id] != stranger }
+
+func (s *TrustStore) isAnchor(m *member) bool { return s.known[m.id] == trusted }
 
 // AnchorID is the stable public name of a trust anchor: its key identifier in
 // lower-case hex or, without one, the SHA-256 of its public key info.
