@@ -47,10 +47,15 @@ func (s *Service) mine(ctx context.Context, id ID, browser BrowserKey) (*Order, 
 	if err != nil {
 		return nil, err
 	}
-	if len(o.BrowserHash) == 0 || subtle.ConstantTimeCompare(o.BrowserHash, browser.Hash()) != 1 {
+	if !o.startedBy(browser) {
 		return nil, ErrWrongBrowser
 	}
 	return o, nil
+}
+
+// startedBy says whether this browser started the order, or opened it first.
+func (o *Order) startedBy(browser BrowserKey) bool {
+	return len(o.BrowserHash) > 0 && subtle.ConstantTimeCompare(o.BrowserHash, browser.Hash()) == 1
 }
 
 // Frame is the link that the QR picture shows at a time: the frozen one while
@@ -111,13 +116,26 @@ func (s *Service) Open(ctx context.Context, id ID, startToken string, browser Br
 	return nil
 }
 
-// open reads the browser's order and refuses when it is no longer waiting for a phone.
-func (s *Service) open(ctx context.Context, id ID, browser BrowserKey, act audit.Act, from Origin) (*Order, audit.Entry, error) {
-	o, err := s.mine(ctx, id, browser)
+// step reads the browser's order for something that the browser wants to do to
+// it. Unlike a look, an attempt of another browser leaves an audit entry.
+func (s *Service) step(ctx context.Context, id ID, browser BrowserKey, act audit.Act, from Origin) (*Order, audit.Entry, error) {
+	o, err := s.cfg.Store.Find(ctx, id)
 	if err != nil {
 		return nil, audit.Entry{}, err
 	}
 	e := entry(act, o, from).ByBrowser()
+	if !o.startedBy(browser) {
+		return nil, e, s.refuse(ctx, e, ErrWrongBrowser)
+	}
+	return o, e, nil
+}
+
+// open is step for an order that must still wait for a phone.
+func (s *Service) open(ctx context.Context, id ID, browser BrowserKey, act audit.Act, from Origin) (*Order, audit.Entry, error) {
+	o, e, err := s.step(ctx, id, browser, act, from)
+	if err != nil {
+		return nil, e, err
+	}
 	if state := o.StateAt(s.now()); state != Created {
 		return nil, e, s.refuse(ctx, e, state.Fault())
 	}
@@ -183,14 +201,16 @@ func (s *Service) TypedCode(ctx context.Context, id ID, browser BrowserKey, from
 // hundred values.
 const MaxCheckTries = 3
 
+// reasonCheck is the end reason of an order whose digits were wrong too often.
+const reasonCheck = "check_failed"
+
 // Check takes the two digits that the phone shows. After three wrong tries the
 // order has failed.
 func (s *Service) Check(ctx context.Context, id ID, browser BrowserKey, digits string, from Origin) error {
-	o, err := s.mine(ctx, id, browser)
+	o, e, err := s.step(ctx, id, browser, audit.OrderChecked, from)
 	if err != nil {
 		return err
 	}
-	e := entry(audit.OrderChecked, o, from).ByBrowser()
 	switch state := o.StateAt(s.now()); {
 	case state == Created:
 		return s.refuse(ctx, e, ErrCheckNone)
@@ -201,33 +221,27 @@ func (s *Service) Check(ctx context.Context, id ID, browser BrowserKey, digits s
 	case o.CheckPassedAt != nil:
 		return nil
 	}
-	passed, tries, err := s.cfg.WaitingStore.Check(ctx, id, browser.Hash(), digits, MaxCheckTries, s.now(), e)
+	passed, tries, err := s.cfg.WaitingStore.Check(ctx, Checking{Order: id, BrowserHash: browser.Hash(), Digits: digits, Most: MaxCheckTries, At: s.now(),
+		Right: e, Wrong: e.Refuse(ErrCheckWrong.Code), Last: entry(audit.OrderFailed, o, from).ByBrowser().Fail(reasonCheck)})
 	if err != nil {
 		return s.refuse(ctx, e, s.explain(ctx, id, err))
 	}
 	s.Wake(id)
-	if passed {
+	switch {
+	case passed:
 		return nil
-	}
-	if tries >= MaxCheckTries {
-		end := Ending{Order: id, To: Failed, Reason: "check_failed", BrowserHash: browser.Hash(), At: s.now(),
-			Audit: entry(audit.OrderFailed, o, from).ByBrowser().Fail("check_failed")}
-		if err := s.cfg.Store.End(ctx, end); err != nil {
-			return s.explain(ctx, id, err)
-		}
-		s.Wake(id)
+	case tries >= MaxCheckTries:
 		return ErrFailed
 	}
-	return s.refuse(ctx, e, ErrCheckWrong.With("tries", fmt.Sprint(MaxCheckTries-tries)))
+	return ErrCheckWrong.With("tries", fmt.Sprint(MaxCheckTries-tries))
 }
 
 // Cancel ends an order from the browser that started it.
 func (s *Service) Cancel(ctx context.Context, id ID, browser BrowserKey, from Origin) error {
-	o, err := s.mine(ctx, id, browser)
+	o, e, err := s.step(ctx, id, browser, audit.OrderCancelled, from)
 	if err != nil {
 		return err
 	}
-	e := entry(audit.OrderCancelled, o, from).ByBrowser()
 	return s.end(ctx, o, Ending{Order: id, To: Cancelled, Reason: "browser", BrowserHash: browser.Hash(), Audit: e})
 }
 
@@ -289,11 +303,10 @@ func randomDigits(n int) string {
 // CollectLogin takes an approved login order of the service's own pages to
 // completed, once, for the browser that started it.
 func (s *Service) CollectLogin(ctx context.Context, id ID, browser BrowserKey, from Origin) (*View, error) {
-	o, err := s.mine(ctx, id, browser)
+	o, e, err := s.step(ctx, id, browser, audit.OrderCompleted, from)
 	if err != nil {
 		return nil, err
 	}
-	e := entry(audit.OrderCompleted, o, from)
 	if o.CitizenID != nil {
 		e = e.ByCitizen(*o.CitizenID)
 	}

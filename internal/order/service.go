@@ -68,6 +68,17 @@ type Authorization struct {
 	DigestsHash [32]byte
 }
 
+// Checking is one try at the two digits, with the entry for each outcome: one
+// of them is written.
+type Checking struct {
+	Order              ID
+	BrowserHash        []byte
+	Digits             string
+	Most               int // tries
+	At                 time.Time
+	Right, Wrong, Last audit.Entry
+}
+
 // Ending takes an order to one of its ends. Exactly one of the three proofs of
 // who ends it is set; none means that the service itself does.
 type Ending struct {
@@ -117,7 +128,8 @@ type WaitingStore interface {
 	// SetCode keeps the MAC of a code that can be typed instead of scanning.
 	SetCode(ctx context.Context, id ID, browserHash, mac []byte, until time.Time, entry audit.Entry) error
 	// Check uses up one try at the two digits and says whether they were right.
-	Check(ctx context.Context, id ID, browserHash []byte, digits string, most int, at time.Time, entry audit.Entry) (passed bool, tries int, err error)
+	// The last wrong try fails the order, in the same transaction.
+	Check(ctx context.Context, c Checking) (passed bool, tries int, err error)
 	// Collect takes an approved login order to completed.
 	Collect(ctx context.Context, id ID, browserHash []byte, at time.Time, entry audit.Entry) error
 	// Expire marks open orders whose time has run out, at most limit of them, each

@@ -26,6 +26,14 @@ func insertAudit(ctx context.Context, tx pgx.Tx, e audit.Entry) error {
 // queueAudit adds an act's audit entry to the act's own pipeline.
 func queueAudit(b *batch, e audit.Entry) { b.exec(insertAuditSQL, auditArgs(e)...) }
 
+// queueAuditWhen adds an entry that is written only where the condition holds
+// after the statements before it. The condition's values count from $13.
+func queueAuditWhen(b *batch, e audit.Entry, condition string, args ...any) {
+	b.exec(`
+INSERT INTO audit_entries (id, at, act, result, actor_kind, actor, citizen_id, device_id, client_id, order_id, ip, detail)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 WHERE `+condition, append(auditArgs(e), args...)...)
+}
+
 func auditArgs(e audit.Entry) []any {
 	var ip *netip.Addr
 	if e.IP.IsValid() {

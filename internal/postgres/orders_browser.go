@@ -55,16 +55,22 @@ func (s OrderStore) SetCode(ctx context.Context, id order.ID, browserHash, mac [
 }
 
 // Check uses up one try at the two digits. The try is counted by the same
-// statement that compares, so parallel guesses cannot share one.
-func (s OrderStore) Check(ctx context.Context, id order.ID, browserHash []byte, digits string, most int, at time.Time, entry audit.Entry) (passed bool, tries int, err error) {
+// statement that compares, so parallel guesses cannot share one; the last wrong
+// one ends the order there too. Which entry is true follows from what it did.
+func (s OrderStore) Check(ctx context.Context, c order.Checking) (passed bool, tries int, err error) {
 	err = s.db.pipeline(ctx, func(b *batch) {
 		b.scan(order.ErrState, func(row pgx.Row) error { return row.Scan(&passed, &tries) },
 			`UPDATE orders SET check_tries = check_tries + 1,
-			check_passed_at = CASE WHEN check_digits = $3 THEN $5::timestamptz END
+			check_passed_at = CASE WHEN check_digits = $3 THEN $5::timestamptz END,
+			state = CASE WHEN check_digits <> $3 AND check_tries + 1 >= $4 THEN 'failed' ELSE state END,
+			ended_at = CASE WHEN check_digits <> $3 AND check_tries + 1 >= $4 THEN $5::timestamptz END,
+			end_reason = CASE WHEN check_digits <> $3 AND check_tries + 1 >= $4 THEN 'check_failed' ELSE end_reason END
 			WHERE id = $1 AND browser_hash = $2 AND state = 'scanned' AND expires_at > $5
 			AND check_digits IS NOT NULL AND check_passed_at IS NULL AND check_tries < $4
-			RETURNING check_passed_at IS NOT NULL, check_tries`, id.UUID(), browserHash, digits, most, at)
-		queueAudit(b, entry)
+			RETURNING check_passed_at IS NOT NULL, check_tries`, c.Order.UUID(), c.BrowserHash, c.Digits, c.Most, c.At)
+		queueAuditWhen(b, c.Right, `EXISTS (SELECT FROM orders WHERE id = $13 AND check_passed_at IS NOT NULL)`, c.Order.UUID())
+		queueAuditWhen(b, c.Wrong, `EXISTS (SELECT FROM orders WHERE id = $13 AND check_passed_at IS NULL AND state = 'scanned')`, c.Order.UUID())
+		queueAuditWhen(b, c.Last, `EXISTS (SELECT FROM orders WHERE id = $13 AND state = 'failed')`, c.Order.UUID())
 	})
 	return passed, tries, err
 }
