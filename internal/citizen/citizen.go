@@ -138,6 +138,8 @@ type Store interface {
 	// DeviceByCredential finds a device, removed ones too, and the state of its
 	// citizen in one query.
 	DeviceByCredential(ctx context.Context, credentialID []byte) (Device, State, error)
+	// MayAct says whether this is a citizen's active device, and the citizen is active.
+	MayAct(ctx context.Context, citizen, device uuid.UUID) (bool, error)
 	// Certificate reads the certificate that bound a device.
 	Certificate(ctx context.Context, id uuid.UUID) (Certificate, error)
 	// SuspendDevice takes an active device to suspended, writes the entry, and

@@ -89,3 +89,9 @@ func (r *Registry) SuspendDevice(ctx context.Context, id uuid.UUID, reason strin
 	entry.Act = audit.DeviceSuspended
 	return r.store.SuspendDevice(ctx, id, reason, entry.Device(id).With(audit.KeyReason, reason))
 }
+
+// MayAct says whether a session of this citizen on this device still stands:
+// both are active and belong together.
+func (r *Registry) MayAct(ctx context.Context, citizen, device uuid.UUID) (bool, error) {
+	return r.store.MayAct(ctx, citizen, device)
+}

@@ -49,6 +49,10 @@ type Config struct {
 	SessionKey []byte
 	// SessionLife is how long a sealed session lasts; optional, 30 minutes.
 	SessionLife time.Duration
+	// SessionStands is asked on every use of a session whether the person and the
+	// device behind it may still act: a cookie cannot be called back. Optional;
+	// without it a session is good for as long as it lasts.
+	SessionStands func(ctx context.Context, s Session) bool
 	// TrustedProxies are the networks whose X-Forwarded-For is believed; optional.
 	TrustedProxies []netip.Prefix
 	// StreamsPerIP and Streams bound open event streams on this node; optional, 4000 and 50000.
@@ -100,7 +104,7 @@ func New(cfg Config) (*Shell, error) {
 	if s.render, err = newRenderer(cfg.Templates, s.assets, cfg.Catalogue, s.origin); err != nil {
 		return nil, err
 	}
-	if s.sessions, err = newSessions(cfg.SessionKey, cfg.SessionLife, s.secure); err != nil {
+	if s.sessions, err = newSessions(cfg.SessionKey, cfg.SessionLife, s.secure, cfg.SessionStands); err != nil {
 		return nil, err
 	}
 	if s.metrics, err = newMetrics(cfg.Metrics); err != nil {

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -34,16 +35,17 @@ type Session struct {
 
 // Sessions keeps sessions in cookies sealed with AES-256-GCM: no table is
 // written on a request and every node can read them. A session ends Life after
-// At; what a suspended device may still do is judged by the services.
+// At, or as soon as the device or the person behind it is stopped.
 type Sessions struct {
 	aead   cipher.AEAD
 	life   time.Duration
 	secure bool
+	stands func(context.Context, Session) bool // nil: always
 }
 
 const defaultSessionLife = 30 * time.Minute
 
-func newSessions(key []byte, life time.Duration, secure bool) (*Sessions, error) {
+func newSessions(key []byte, life time.Duration, secure bool, stands func(context.Context, Session) bool) (*Sessions, error) {
 	if len(key) != 32 {
 		return nil, errors.New("front: SessionKey must have 32 bytes")
 	}
@@ -62,7 +64,7 @@ func newSessions(key []byte, life time.Duration, secure bool) (*Sessions, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Sessions{aead: aead, life: life, secure: secure}, nil
+	return &Sessions{aead: aead, life: life, secure: secure, stands: stands}, nil
 }
 
 // Life is how long a session lasts.
@@ -118,6 +120,9 @@ func (s *Sessions) Get(r *http.Request, kind SessionKind) (Session, bool) {
 	}
 	age := time.Since(session.At)
 	if age < -time.Minute || age > s.life {
+		return Session{}, false
+	}
+	if s.stands != nil && !s.stands(r.Context(), session) {
 		return Session{}, false
 	}
 	return session, true

@@ -89,6 +89,14 @@ JOIN citizens c ON c.id = d.citizen_id WHERE d.credential_id = $1`, credentialID
 	return d, state, err
 }
 
+// MayAct says whether a citizen and a device belong together and are active.
+func (s CitizenStore) MayAct(ctx context.Context, id, device uuid.UUID) (bool, error) {
+	var may bool
+	err := s.db.Pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM devices d JOIN citizens c ON c.id = d.citizen_id
+WHERE d.id = $1 AND c.id = $2 AND d.state = 'active' AND c.state = 'active')`, device, id).Scan(&may)
+	return may, err
+}
+
 // Certificate reads the citizen certificate that bound a device.
 func (s CitizenStore) Certificate(ctx context.Context, id uuid.UUID) (citizen.Certificate, error) {
 	var c citizen.Certificate

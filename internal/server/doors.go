@@ -90,7 +90,17 @@ func (s *Server) shell(f *foundation) (*front.Shell, error) {
 		return nil, err
 	}
 	return front.New(front.Config{Origin: s.opts.Config.PublicOrigin, Catalogue: catalogue, Templates: web.Templates(), Dist: web.Dist(),
-		SessionKey: f.secrets.cookie, TrustedProxies: s.opts.Config.TrustedProxies, Metrics: s.registry, Log: s.opts.Log})
+		SessionKey: f.secrets.cookie, SessionStands: s.sessionStands, TrustedProxies: s.opts.Config.TrustedProxies, Metrics: s.registry, Log: s.opts.Log})
+}
+
+// sessionStands asks for the device and the person behind a session of our own
+// pages. Where that cannot be learnt, the session does not stand.
+func (s *Server) sessionStands(ctx context.Context, session front.Session) bool {
+	stands, err := s.services.citizens.MayAct(ctx, session.CitizenID, session.DeviceID)
+	if err != nil && ctx.Err() == nil {
+		s.opts.Log.ErrorContext(ctx, "whether a session still stands could not be learnt", "error", err)
+	}
+	return err == nil && stands
 }
 
 func (s *Server) provider(ctx context.Context, f *foundation) (*oidc.Provider, error) {
