@@ -224,6 +224,13 @@ func (w *world) blocked(t testing.TB) {
 	t.Fatal("nobody got as far as the lock")
 }
 
+func (w *world) exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	if _, err := w.pool.Exec(w.ctx, sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (w *world) count(t testing.TB, sql string, args ...any) int {
 	t.Helper()
 	var n int

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -44,9 +45,11 @@ func (w *world) relyingPartyOf(id, secret, callback string, scopes ...string) *r
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	endpoint := provider.Endpoint()
+	endpoint.AuthStyle = oauth2.AuthStyleInHeader // or the library tries a second way after a refusal
 	return &relyingParty{ctx: w.ctx, provider: provider, verifier: provider.Verifier(&oidc.Config{ClientID: id}),
 		config: oauth2.Config{ClientID: id, ClientSecret: secret, RedirectURL: callback,
-			Endpoint: provider.Endpoint(), Scopes: append([]string{oidc.ScopeOpenID}, scopes...)}}
+			Endpoint: endpoint, Scopes: append([]string{oidc.ScopeOpenID}, scopes...)}}
 }
 
 // attempt is one login that the agency has begun.
@@ -168,8 +171,10 @@ type restOrder struct {
 
 func digestOf(content []byte) string {
 	sum := sha256.Sum256(content)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	return b64(sum[:])
 }
+
+func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 // document is one document of a sign order, for the API.
 func document(name string, content []byte) map[string]any {
@@ -225,6 +230,8 @@ func jsonRequest(ctx context.Context, method, address string, in any) (*http.Req
 	return req, err
 }
 
+var codeOnPage = regexp.MustCompile(`<span class="mono">([a-z_]+)・`)
+
 // answer sends a request; an answer that is no success is a *softphone.Problem.
 func answer(c *http.Client, req *http.Request, out any) error {
 	res, err := c.Do(req)
@@ -238,7 +245,11 @@ func answer(c *http.Client, req *http.Request, out any) error {
 	}
 	if res.StatusCode > 299 {
 		p := &softphone.Problem{}
-		_ = json.Unmarshal(raw, p)
+		if json.Unmarshal(raw, p) != nil { // an error page names its code for the help desk
+			if m := codeOnPage.FindSubmatch(raw); m != nil {
+				p.Code = string(m[1])
+			}
+		}
 		p.Status = res.StatusCode
 		return p
 	}
