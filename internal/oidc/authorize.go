@@ -35,6 +35,7 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 		p.refuseRedirect(w, r, client, redirectURI, q, e)
 		return
 	}
+	request.Scopes = p.released(request.Scopes)
 	o, err := p.createOrder(w, r, client, request)
 	if err != nil {
 		p.cfg.ErrorPage(w, r, err)

@@ -46,7 +46,7 @@ func (p *Provider) discoveryDocument() ([]byte, error) {
 			RevocationEndpoint:               at(PathRevoke),
 			EndSessionEndpoint:               at(PathLogout),
 			JwksURI:                          at(PathJWKS),
-			ScopesSupported:                  []string{ScopeOpenID, ScopeProfile, ScopeNationalID, ScopeSign},
+			ScopesSupported:                  p.released([]string{ScopeOpenID, ScopeProfile, ScopeNationalID, ScopeSign}),
 			ResponseTypesSupported:           []string{"code"},
 			ResponseModesSupported:           []string{"query"},
 			GrantTypesSupported:              []zoidc.GrantType{zoidc.GrantTypeCode, zoidc.GrantTypeClientCredentials},
@@ -62,8 +62,8 @@ func (p *Provider) discoveryDocument() ([]byte, error) {
 			IntrospectionEndpointAuthSigningAlgValuesSupported: algorithms,
 
 			ClaimTypesSupported: []string{"normal"},
-			ClaimsSupported: []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid",
-				"name", "national_id"},
+			ClaimsSupported: p.released([]string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid",
+				"name", ScopeNationalID}), // the claim has the name of its scope
 			CodeChallengeMethodsSupported: []zoidc.CodeChallengeMethod{zoidc.CodeChallengeMethodS256},
 			UILocalesSupported:            zoidc.Locales{language.MustParse("zh-Hant"), language.English},
 		},

@@ -78,6 +78,12 @@ func (c *clock) pass(d time.Duration) {
 
 func newHouse(t testing.TB) *house {
 	t.Helper()
+	return newHouseWith(t, func(*oidc.Config) {})
+}
+
+// newHouseWith is a house whose provider is configured otherwise.
+func newHouseWith(t testing.TB, change func(*oidc.Config)) *house {
+	t.Helper()
 	ctx := context.Background()
 	h := &house{t: t, db: postgres.New(pgtest.Open(t)), clock: &clock{}, secret: agency.NewSecret()}
 	var routes http.Handler
@@ -102,9 +108,9 @@ func newHouse(t testing.TB) *house {
 	h.must(err)
 	h.must(h.agencies.SeedDemo(ctx, "http://localhost:8090", h.secret))
 	h.orders = h.orderService()
-	h.provider, err = oidc.New(ctx, oidc.Config{
+	cfg := oidc.Config{
 		Issuer: h.server.URL, Store: h.db.OIDC(), Agencies: h.agencies, Orders: h.orders, Keyring: h.ring, Vault: h.vault,
-		CodeSecret: secret(keyring.SecretCode), Log: slog.New(slog.DiscardHandler), Now: h.clock.now,
+		CodeSecret: secret(keyring.SecretCode), ReleaseNationalID: true, Log: slog.New(slog.DiscardHandler), Now: h.clock.now,
 		Browser: browserKey,
 		Origin: func(r *http.Request) order.Origin {
 			return order.Origin{IP: netip.MustParseAddr("192.0.2.10"), Browser: "Chrome", OS: "Windows"}
@@ -113,7 +119,9 @@ func newHouse(t testing.TB) *house {
 			w.Header().Set("X-Fault", fault.CodeOf(err))
 			w.WriteHeader(http.StatusBadRequest)
 		},
-	})
+	}
+	change(&cfg)
+	h.provider, err = oidc.New(ctx, cfg)
 	h.must(err)
 	r := chi.NewRouter()
 	h.provider.Mount(r)

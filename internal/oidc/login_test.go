@@ -1,8 +1,10 @@
 package oidc_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +18,7 @@ import (
 
 	"sealgate/internal/agency"
 	"sealgate/internal/keyring"
+	"sealgate/internal/oidc"
 	"sealgate/internal/order"
 )
 
@@ -92,6 +95,39 @@ func TestNationalIDNeedsItsScope(t *testing.T) {
 	h.must(idToken.Claims(&claims))
 	if claims["national_id"] != "A123456789" || claims["name"] != nil {
 		t.Errorf("claims %v", claims)
+	}
+}
+
+// Where the deployment releases no national IDs, a client that has the scope is
+// granted the rest, the phone is asked for the rest, and no document offers it.
+func TestNationalIDStaysHereWithoutTheSetting(t *testing.T) {
+	h := newHouseWith(t, func(c *oidc.Config) { c.ReleaseNationalID = false })
+	s, p := h.site("national_id", "profile"), h.bind(0)
+	code, id := h.code(s, p)
+	token, err := s.exchange(code)
+	h.must(err)
+	idToken, err := s.verifier.Verify(context.Background(), token.Extra("id_token").(string))
+	h.must(err)
+	var claims, user map[string]any
+	h.must(idToken.Claims(&claims))
+	info, err := s.provider.UserInfo(context.Background(), oauth2.StaticTokenSource(token))
+	h.must(err)
+	h.must(info.Claims(&user))
+	if claims["national_id"] != nil || user["national_id"] != nil || user["name"] != "測試甲" {
+		t.Errorf("claims %v, userinfo %v", claims, user)
+	}
+	if scope, _ := token.Extra("scope").(string); strings.Contains(scope, "national_id") || !strings.Contains(scope, "profile") {
+		t.Errorf("granted %q", scope)
+	}
+	o, err := h.orders.Find(context.Background(), id)
+	h.must(err)
+	if bytes.Contains(o.Content, []byte("national_id")) {
+		t.Errorf("the phone was asked for it: %s", o.Content)
+	}
+	var document map[string]any
+	h.must(s.provider.Claims(&document))
+	if text := fmt.Sprint(document); strings.Contains(text, "national_id") {
+		t.Errorf("the discovery document offers it: %s", text)
 	}
 }
 

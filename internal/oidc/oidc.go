@@ -88,6 +88,10 @@ type Config struct {
 	// CodeSecret is the keyring secret "code", 32 bytes: keys for authorization
 	// codes and access tokens are derived from it.
 	CodeSecret []byte
+	// ReleaseNationalID lets a client that has the scope be told the national ID.
+	// Without it the scope is left out of every grant, as a server may
+	// (RFC 6749 §3.3), and nothing opens the sealed value.
+	ReleaseNationalID bool
 
 	// Browser gives the key of the asking browser and sets its cookie when it
 	// has none.

@@ -50,6 +50,15 @@ func methods(g *Grant) []string {
 	return []string{"swk", "user", "mfa"}
 }
 
+// released leaves out of a list of scopes or claims what this deployment tells
+// nobody.
+func (p *Provider) released(names []string) []string {
+	if p.cfg.ReleaseNationalID {
+		return names
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(s string) bool { return s == ScopeNationalID })
+}
+
 // openClaims opens what the scopes allow of the citizen's sealed values.
 func (p *Provider) openClaims(ctx context.Context, g *Grant, subject string, scopes []string) (userinfo, error) {
 	info := userinfo{Subject: subject}
@@ -59,7 +68,7 @@ func (p *Provider) openClaims(ctx context.Context, g *Grant, subject string, sco
 			return info, err
 		}
 	}
-	if slices.Contains(scopes, ScopeNationalID) {
+	if p.cfg.ReleaseNationalID && slices.Contains(scopes, ScopeNationalID) {
 		info.NationalID, err = p.cfg.Vault.Open(ctx, citizen.FieldNationalID, g.NationalIDMAC, g.NationalIDSealed)
 	}
 	return info, err

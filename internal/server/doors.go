@@ -105,7 +105,7 @@ func (s *Server) sessionStands(ctx context.Context, session front.Session) bool 
 
 func (s *Server) provider(ctx context.Context, f *foundation) (*oidc.Provider, error) {
 	return oidc.New(ctx, oidc.Config{Issuer: s.opts.Config.PublicOrigin, Store: s.db.OIDC(), Agencies: f.agencies, Orders: s.services.orders,
-		Keyring: f.keys, Vault: f.vault, CodeSecret: f.secrets.code,
+		Keyring: f.keys, Vault: f.vault, CodeSecret: f.secrets.code, ReleaseNationalID: s.opts.Config.Citizen.ReleaseNationalID,
 		Browser: func(w http.ResponseWriter, r *http.Request) order.BrowserKey {
 			return order.BrowserKey(front.EnsureBrowser(w, r))
 		},
