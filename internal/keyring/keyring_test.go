@@ -35,9 +35,11 @@ func masterKey(t testing.TB, fill byte) *keyring.MasterKey {
 	return m
 }
 
+func newStore(pool *pgxpool.Pool) keyring.Store { return postgres.New(pool).Keyring() }
+
 func newKeyring(t testing.TB, pool *pgxpool.Pool, masters ...*keyring.MasterKey) *keyring.Keyring {
 	t.Helper()
-	k, err := keyring.New(keyring.Config{MasterKeys: masters, Store: postgres.New(pool).Keyring(), CurrentLife: time.Millisecond})
+	k, err := keyring.New(keyring.Config{MasterKeys: masters, Store: newStore(pool), CurrentLife: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
