@@ -4,21 +4,21 @@
 //   node web/e2e/shots.mjs [--base http://127.0.0.1:8099] [--out DIR] [--only order/created] [--pictures] [--quick]
 //
 // Without --pictures only the checks run. Exit status 1 when a check fails.
-import { mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { mkdirSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { launch } from "./browser.mjs";
+import { axeSource, complaints } from "./rules.mjs";
 
 const arg = (name, otherwise) => {
   const i = process.argv.indexOf(`--${name}`);
   return i < 0 ? otherwise : process.argv[i + 1];
 };
 const base = arg("base", "http://127.0.0.1:8099");
-const out = arg("out", "shots");
+const out = arg("out", join(tmpdir(), "sealgate-shots"));
 const only = arg("only", "");
 const pictures = process.argv.includes("--pictures");
 const quick = process.argv.includes("--quick");
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const widths = { wide: { width: 1366, height: 768 }, phone: { width: 360, height: 740 } };
 const variants = [];
@@ -62,33 +62,8 @@ console.log(failures ? `${failures} failures` : "all checks passed");
 process.exit(failures ? 1 : 0);
 
 async function check(page, size) {
-  await page.evaluate((source) => { if (!window.axe) { const s = new Function(source); s(); } }, axe).catch(async () => {
-    await page.addScriptTag({ content: axe });
-  });
-  const found = await page.evaluate(async () => {
-    const complaints = [];
-    const result = await window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
-    for (const v of result.violations) complaints.push(`axe ${v.id}: ${v.nodes.map((n) => n.target.join(" ")).slice(0, 3).join(" | ")}`);
-    if (!["zh-Hant", "en"].includes(document.documentElement.lang)) complaints.push("lang");
-    if (document.querySelectorAll("h1").length !== 1) complaints.push("not exactly one h1");
-    const regions = document.querySelectorAll("[role=status],[role=alert],[aria-live=polite],[aria-live=assertive]");
-    if (regions.length !== 1) complaints.push(`${regions.length} live regions`);
-    const link = document.querySelector("a[hreflang]");
-    if (!link || link.lang !== link.hreflang) complaints.push("language link");
-    if (document.documentElement.scrollWidth > document.documentElement.clientWidth) complaints.push("scrolls sideways");
-    for (const el of document.querySelectorAll("button, input:not([type=file]), summary, a.button")) {
-      const r = el.getBoundingClientRect();
-      if (r.width && (r.height < 24 || r.width < 24)) complaints.push(`small target ${el.id || el.textContent.trim()}`);
-    }
-    const qr = document.querySelector("#qr svg");
-    if (qr?.checkVisibility()) {
-      const r = qr.getBoundingClientRect();
-      if (r.width < 240 || r.width / 41 < 5) complaints.push(`QR picture is ${Math.round(r.width)} px`);
-      if (innerWidth >= 1024 && r.bottom > innerHeight) complaints.push(`QR picture ends at ${Math.round(r.bottom)} of ${innerHeight}`);
-    }
-    if (/[a-z]+\.[a-z_]+\.[a-z_]+/.test(document.querySelector("main").innerText.replace(/[\w.-]+\.(tw|pdf|docx|xlsx|mp4|p7s)\b/g, ""))) complaints.push("a key without a text? " + document.querySelector("main").innerText.match(/[a-z]+\.[a-z_]+\.[a-z_]+/)[0]);
-    return complaints;
-  });
+  await page.evaluate(axeSource);
+  const found = await page.evaluate(complaints);
   if (size === "wide") {
     for (const [w, h] of [[1280, 720], [1024, 600]]) {
       await page.setViewportSize({ width: w, height: h });

@@ -2,11 +2,12 @@
 // no database, no orders. e2e/shots.mjs takes pictures of it.
 //
 //	go run ./web/e2e/states -addr 127.0.0.1:8099
-//	go run ./web/e2e/states -run "node web/e2e/checks.mjs"
+//	go run ./web/e2e/states -run "node web/e2e/shots.mjs --pictures"
 package main
 
 import (
 	"flag"
+	"fmt"
 	"log"
 	"log/slog"
 	"net"
@@ -51,11 +52,13 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	base := "http://" + listener.Addr().String()
 	if *run == "" {
+		fmt.Println(base)
 		log.Fatal(server.Serve(listener))
 	}
 	go func() { _ = server.Serve(listener) }()
-	words := append(strings.Fields(*run), "--base", "http://"+*addr)
+	words := append(strings.Fields(*run), "--base", base)
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {

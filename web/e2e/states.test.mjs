@@ -1,28 +1,47 @@
-// Checks in a browser what axe cannot see: keyboard, focus, reflow, text
-// spacing, and that a QR picture reads the same in every theme.
-//
-//   go run ./web/e2e/states -run "node web/e2e/checks.mjs"
-import { readFileSync } from "node:fs";
+// Every state of every screen at a computer, with invented data: axe and the
+// basic rules; and on some of them what axe cannot see: keyboard, focus,
+// reflow, text spacing, and that a QR picture reads the same in every theme.
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { prepareZXingModule, readBarcodes } from "zxing-wasm/reader";
 import { launch } from "./browser.mjs";
+import { axeSource, complaints } from "./rules.mjs";
 
-const at = process.argv.indexOf("--base");
-const base = at < 0 ? "http://127.0.0.1:8099" : process.argv[at + 1];
 const screens = ["order/created", "order/check", "order/mobile", "order/expired", "enrol/start", "enrol/missing", "sign/files",
   "sign-order/partly", "error/wrong-browser", "home/home"];
 const frame = "https://id.gov.tw/q/AZqsVd0mfKOnNmxyM29wAQ.42.q0X2bV9kTzE";
-let failures = 0;
-const fail = (text) => { failures++; console.log(text); };
-
 const wasm = readFileSync(createRequire(import.meta.url).resolve("zxing-wasm/reader/zxing_reader.wasm"));
 prepareZXingModule({ overrides: { wasmBinary: wasm.buffer.slice(wasm.byteOffset, wasm.byteOffset + wasm.byteLength) } });
 
-const browser = await launch();
+let base, browser, server, dir;
+let found = [];
+const fail = (text) => found.push(text);
+
+before(async () => {
+  dir = mkdtempSync(join(tmpdir(), "sealgate-states-"));
+  const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+  const built = spawnSync("go", ["build", "-o", join(dir, "states"), "./web/e2e/states"], { cwd: root, stdio: "inherit" });
+  assert.equal(built.status, 0);
+  server = spawn(join(dir, "states"), ["-addr", "127.0.0.1:0"], { stdio: ["ignore", "pipe", "inherit"] });
+  base = await new Promise((resolve) => server.stdout.once("data", (line) => resolve(String(line).trim())));
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  server?.kill();
+  rmSync(dir, { recursive: true, force: true });
+});
 
 async function open(options, path) {
   const context = await browser.newContext({ viewport: { width: 1366, height: 768 }, locale: "zh-TW", reducedMotion: "reduce", ...options });
   const page = await context.newPage();
+  page.on("pageerror", (e) => fail(`${path}: ${e.message}`));
   await page.goto(`${base}/dev/states/${path}`);
   await page.waitForTimeout(80);
   return page;
@@ -96,14 +115,46 @@ async function picture(options, name) {
   await page.context().close();
 }
 
-for (const path of screens) {
-  await keyboard(path);
-  await reflow(path);
+/** gathers what the checks complained about while run was running. */
+async function none(run) {
+  found = [];
+  await run();
+  assert.deepEqual(found, []);
 }
-await picture({ colorScheme: "light" }, "light");
-await picture({ colorScheme: "dark" }, "dark");
-await picture({ forcedColors: "active", colorScheme: "dark" }, "forced colours");
-await picture({ viewport: { width: 360, height: 740 }, deviceScaleFactor: 2 }, "phone");
-await browser.close();
-console.log(failures ? `${failures} failures` : "all checks passed");
-process.exit(failures ? 1 : 0);
+
+test("the keyboard reaches everything, and the focus is seen", () => none(async () => {
+  for (const path of screens) await keyboard(path);
+}));
+
+test("narrow windows, large text and text spacing", () => none(async () => {
+  for (const path of screens) await reflow(path);
+}));
+
+test("a QR picture reads the same in every theme", () => none(async () => {
+  await picture({ colorScheme: "light" }, "light");
+  await picture({ colorScheme: "dark" }, "dark");
+  await picture({ forcedColors: "active", colorScheme: "dark" }, "forced colours");
+  await picture({ viewport: { width: 360, height: 740 }, deviceScaleFactor: 2 }, "phone");
+}));
+
+for (const [name, options] of [
+  ["at a computer, Chinese, light", { viewport: { width: 1366, height: 768 }, locale: "zh-TW", colorScheme: "light" }],
+  ["at a phone's width, English, dark", { viewport: { width: 360, height: 740 }, locale: "en-GB", colorScheme: "dark" }],
+]) {
+  test(`every state: axe and the basic rules, ${name}`, () => none(async () => {
+    const states = await (await fetch(`${base}/dev/states`)).json();
+    const context = await browser.newContext({ reducedMotion: "reduce", ...options });
+    const page = await context.newPage();
+    page.on("pageerror", (e) => fail(`${page.url()}: ${e.message}`));
+    page.on("console", (m) => /Content Security Policy/.test(m.text()) && fail(`${page.url()}: ${m.text()}`));
+    for (const [screen, names] of Object.entries(states)) {
+      for (const state of names) {
+        await page.goto(`${base}/dev/states/${screen}/${state}`);
+        await page.waitForTimeout(40);
+        await page.evaluate(axeSource);
+        for (const complaint of await page.evaluate(complaints)) fail(`${screen}/${state}: ${complaint}`);
+      }
+    }
+    await context.close();
+  }));
+}
