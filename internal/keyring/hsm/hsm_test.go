@@ -341,8 +341,8 @@ func TestConfigIsChecked(t *testing.T) {
 // told to come later, and nothing else happens to them.
 func TestFewSessions(t *testing.T) {
 	b := newBox(t)
-	token := b.open(func(c *hsm.Config) { c.MaxSessions = 2; c.SessionWait = 30 * time.Millisecond })
-	_, signer, err := token.Make(context.Background(), row(keyring.PurposeOIDC, keyring.RSA3072))
+	token := b.open(func(c *hsm.Config) { c.MaxSessions = 2; c.SessionWait = 20 * time.Millisecond })
+	_, signer, err := token.Make(context.Background(), row(keyring.PurposeOIDC, keyring.RSA2048))
 	b.ok(err)
 	var wg sync.WaitGroup
 	var signed, busy atomic.Int64

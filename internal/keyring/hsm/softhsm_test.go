@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThalesGroup/crypto11"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/miekg/pkcs11"
 
 	"sealgate/internal/keyring"
 	"sealgate/internal/keyring/hsm"
@@ -133,4 +135,24 @@ func openssl(t testing.TB, args ...string) {
 	if out, err := exec.CommandContext(ctx, "openssl", args...).CombinedOutput(); err != nil {
 		t.Errorf("openssl %s: %v: %s", strings.Join(args, " "), err, out)
 	}
+}
+
+// attribute reads one of a private key's attributes through a door of its own:
+// the module as another program would use it.
+func (b *box) attribute(id uuid.UUID, name string) bool {
+	b.t.Helper()
+	types := map[string]uint{"CKA_SENSITIVE": pkcs11.CKA_SENSITIVE, "CKA_NEVER_EXTRACTABLE": pkcs11.CKA_NEVER_EXTRACTABLE,
+		"CKA_EXTRACTABLE": pkcs11.CKA_EXTRACTABLE, "CKA_ALWAYS_SENSITIVE": pkcs11.CKA_ALWAYS_SENSITIVE, "CKA_DECRYPT": pkcs11.CKA_DECRYPT,
+		"CKA_UNWRAP": pkcs11.CKA_UNWRAP, "CKA_DERIVE": pkcs11.CKA_DERIVE, "CKA_SIGN": pkcs11.CKA_SIGN, "CKA_PRIVATE": pkcs11.CKA_PRIVATE}
+	module, err := crypto11.Configure(&crypto11.Config{Path: softHSM, TokenLabel: tokenLabel, Pin: rightPIN, MaxSessions: 4})
+	b.ok(err)
+	defer module.Close()
+	keys, err := module.FindPrivateKeys(id[:], nil)
+	b.ok(err)
+	if len(keys) != 1 {
+		b.t.Fatalf("%d objects with id %s", len(keys), id)
+	}
+	a, err := module.GetAttribute(keys[0], types[name])
+	b.ok(err)
+	return len(a.Value) == 1 && a.Value[0] == 1
 }
