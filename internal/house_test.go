@@ -23,7 +23,7 @@ const module = "sealgate"
 // where sideways names it.
 var rings = map[string]int{
 	"fault": 0, "i18n": 0, "certpath": 0, "cms": 0, "tsp": 0, "egress": 0,
-	"audit": 1, "keyring": 1, "keyring/hsm": 1, "agency": 1, "citizen": 1, "passkey": 1,
+	"audit": 1, "keyring": 1, "keyring/hsm": 1, "agency": 1, "citizen": 1, "passkey": 1, "mds": 1,
 	"issuing": 2, "signing": 2, "sigverify": 2,
 	"order": 3, "enrolment": 3,
 	"front": 4, "oidc": 4, "jobs": 4,
@@ -44,6 +44,9 @@ var sideways = map[string]string{
 	"keyring/*→keyring":     "a PKCS #11 token is one of the places where keys are kept",
 	"agency→audit":          "a client's change is an audited act",
 	"citizen→audit":         "a device's stop is an audited act",
+	"mds→audit":             "accepting a metadata BLOB is an audited act",
+	"passkey→mds":           "what is known of a model decides whether its passkeys are accepted",
+	"passkey→audit":         "stopping a model's devices is an audited act",
 	"signing→issuing":       "a signature names the certificate that was issued",
 	"enrolment→order":       "binding a phone is an order of kind enrol",
 	"front/agencyapi→oidc":  "the provider issues and checks this door's access tokens",

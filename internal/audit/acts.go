@@ -75,3 +75,8 @@ const (
 	SessionEnded    Act = "session.ended"
 	SessionRefused  Act = "session.refused"
 )
+
+// Authenticator metadata.
+const (
+	MetadataLoaded Act = "metadata.loaded" // a newer FIDO metadata BLOB was accepted
+)
