@@ -5,6 +5,7 @@
 //	sealctl softphone   a phone without a browser
 //	sealctl enrol       binds a soft phone with a test card
 //	sealctl bench       measures a whole login, a signature, a waiting browser
+//	sealctl keys        where keys are kept; changing the master key
 package main
 
 import (
@@ -39,7 +40,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command())
+	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand())
 	return cmd
 }
 
