@@ -110,6 +110,13 @@ type Device struct {
 	StateReason string
 	CreatedAt   time.Time
 	LastUsedAt  time.Time // zero: never
+	// StateChangedAt is when State last changed; zero: never.
+	StateChangedAt time.Time
+	// AddedByDeviceID is the phone that added this one; nil where the card did.
+	AddedByDeviceID *uuid.UUID
+	// CooldownUntil: until then the device is new and reaches only the lowest
+	// acr; zero: never was.
+	CooldownUntil time.Time
 }
 
 // Reasons for suspending a device, fixed words for the audit log.
@@ -118,6 +125,9 @@ const (
 	ReasonCitizen     = "asked_by_citizen"
 	ReasonOperator    = "by_operator"
 	ReasonCardRevoked = "card_revoked" // the citizen certificate behind it was revoked
+	ReasonCardExpired = "card_expired" // the citizen certificate behind it has ended
+	ReasonLoss        = "loss"         // reported lost with the card
+	ReasonReplaced    = "replaced"     // another binding took its place
 )
 
 // The faults of this package.

@@ -3,10 +3,7 @@ package enrolment
 import (
 	"bytes"
 	"context"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -95,7 +92,7 @@ func (s *Service) credential(ctx context.Context, r CredentialRequest) error {
 	if err := waiting(e.Order, now); err != nil {
 		return err
 	}
-	name, err := deviceName(r.DeviceName)
+	name, err := citizen.ParseDeviceName(r.DeviceName)
 	if err != nil {
 		return err
 	}
@@ -165,23 +162,4 @@ func (s *Service) explain(ctx context.Context, id order.ID, err error) error {
 		return ErrCredentialSet
 	}
 	return err
-}
-
-// deviceName trims a name and refuses what a list cannot show safely: control
-// characters and marks that turn the direction of writing.
-func deviceName(name string) (string, error) {
-	if len(name) > 8*maxDeviceName || !utf8.ValidString(name) {
-		return "", ErrDeviceName
-	}
-	name = strings.TrimSpace(name)
-	if n := utf8.RuneCountInString(name); n < 1 || n > maxDeviceName {
-		return "", ErrDeviceName
-	}
-	hidden := func(r rune) bool {
-		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r)
-	}
-	if strings.ContainsFunc(name, hidden) {
-		return "", ErrDeviceName
-	}
-	return name, nil
 }

@@ -42,7 +42,6 @@ const (
 	MaxCertificate = 16 << 10 // bytes of DER
 	MaxProof       = 64 << 10 // bytes of CMS
 	maxCardNumber  = 32       // characters
-	maxDeviceName  = 60       // characters
 )
 
 // Faults of this package. Faults of packages order, passkey and certpath pass
@@ -66,7 +65,7 @@ var (
 	// ErrCredentialSet: the phone already made its passkey for this order, and this is another.
 	ErrCredentialSet = fault.New(fault.Conflict, "enrol_credential_set")
 	// ErrDeviceName: empty, too long, or with characters that cannot be shown.
-	ErrDeviceName = fault.New(fault.Invalid, "enrol_device_name")
+	ErrDeviceName = citizen.ErrDeviceName
 	// ErrNoCredential: the phone has not made its passkey yet.
 	ErrNoCredential = fault.New(fault.Conflict, "enrol_no_credential")
 	// ErrProofMalformed: the card's answer cannot be read.

@@ -40,18 +40,22 @@ func (s CitizenStore) Citizen(ctx context.Context, id uuid.UUID) (citizen.Citize
 
 const deviceColumns = `d.id, d.citizen_id, d.citizen_certificate_id, d.enrolment_id, d.credential_id, d.cose_key,
 d.cose_algorithm, d.user_handle, d.sign_count, d.aaguid, d.transports, d.backup_eligible, d.backup_state,
-d.attestation_format, d.attested, d.name, d.state, d.state_reason, d.created_at, d.last_used_at`
+d.attestation_format, d.attested, d.name, d.state, d.state_reason, d.created_at, d.last_used_at,
+d.state_changed_at, d.added_by_device_id, d.cooldown_until`
 
 // deviceTargets are the places that deviceColumns are scanned into. finish
 // completes what cannot be scanned directly.
 func deviceTargets(d *citizen.Device) (targets []any, finish func()) {
-	var used *time.Time
+	var used, changed, cooldown *time.Time
 	return []any{&d.ID, &d.CitizenID, &d.CitizenCertificateID, &d.EnrolmentID, &d.CredentialID, &d.COSEKey,
 			&d.COSEAlgorithm, &d.UserHandle, &d.SignCount, &d.AAGUID, &d.Transports, &d.BackupEligible, &d.BackupState,
-			&d.AttestationFormat, &d.Attested, &d.Name, &d.State, &d.StateReason, &d.CreatedAt, &used},
+			&d.AttestationFormat, &d.Attested, &d.Name, &d.State, &d.StateReason, &d.CreatedAt, &used,
+			&changed, &d.AddedByDeviceID, &cooldown},
 		func() {
-			if used != nil {
-				d.LastUsedAt = *used
+			for to, from := range map[*time.Time]*time.Time{&d.LastUsedAt: used, &d.StateChangedAt: changed, &d.CooldownUntil: cooldown} {
+				if from != nil {
+					*to = *from
+				}
 			}
 		}
 }
@@ -111,11 +115,21 @@ checked_at, created_at FROM citizen_certificates WHERE id = $1`, id).Scan(&c.ID,
 	return c, err
 }
 
-// SuspendDevice takes an active device to suspended, with its audit entry.
+// SuspendDevice takes an active device to suspended and holds its certificate,
+// with the audit entries.
 func (s CitizenStore) SuspendDevice(ctx context.Context, id uuid.UUID, reason string, e audit.Entry) error {
-	return s.db.pipeline(ctx, func(b *batch) {
-		b.one(citizen.ErrDeviceNotFound,
-			`UPDATE devices SET state = 'suspended', state_reason = $2 WHERE id = $1 AND state = 'active'`, id, reason)
-		queueAudit(b, e)
+	return s.db.tx(ctx, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE devices SET state = 'suspended', state_reason = $2, state_changed_at = $3
+WHERE id = $1 AND state = 'active'`, id, reason, e.At)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() != 1 {
+			return citizen.ErrDeviceNotFound
+		}
+		if err := holdCertificates(ctx, tx, id, e); err != nil {
+			return err
+		}
+		return insertAudit(ctx, tx, e)
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"sealgate/internal/agency"
 	"sealgate/internal/audit"
 	"sealgate/internal/citizen"
+	"sealgate/internal/devices"
 	"sealgate/internal/enrolment"
 	"sealgate/internal/issuing"
 	"sealgate/internal/jobs"
@@ -25,6 +26,7 @@ import (
 type services struct {
 	hub        *order.Hub
 	citizens   *citizen.Registry
+	devices    *devices.Service
 	ca         *issuing.CA
 	anchorsPEM []byte
 	signing    *signing.Service
@@ -51,6 +53,9 @@ func newServices(ctx context.Context, opts Options, db *postgres.DB, f *foundati
 		return nil, err
 	}
 	if err = s.authority(ctx, opts, db, f); err != nil {
+		return nil, err
+	}
+	if s.devices, err = devices.New(devices.Config{Store: db.Devices(), Changed: s.ca.Changed}); err != nil {
 		return nil, err
 	}
 	if err = s.signatures(opts, db, f); err != nil {
@@ -156,5 +161,7 @@ func (s *services) ordering(opts Options, db *postgres.DB, f *foundation) error 
 
 // suspend stops a device.
 func (s *services) suspend(ctx context.Context, device uuid.UUID, reason string, entry audit.Entry) error {
-	return s.citizens.SuspendDevice(ctx, device, reason, entry)
+	err := s.citizens.SuspendDevice(ctx, device, reason, entry)
+	s.ca.Changed()
+	return err
 }

@@ -8,6 +8,9 @@
 //	GET    /orders/{order}            how it stands; waits for a change on request
 //	POST   /sessions/options, /sessions, DELETE /sessions
 //	GET    /history, /devices         a person's own, with a phone session
+//	PATCH  /devices/{device}          a new name
+//	POST   /devices/{device}/suspend, /resume, /remove
+//	POST   /notices/seen              the person was told
 //
 // The claim token proves that this phone holds the order; credentials are
 // discoverable, so approving needs no session. Cookies matter only where the
@@ -24,6 +27,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"sealgate/internal/citizen"
+	"sealgate/internal/devices"
 	"sealgate/internal/enrolment"
 	"sealgate/internal/front"
 	"sealgate/internal/order"
@@ -42,6 +46,7 @@ type Config struct {
 	Phone      *order.Phone
 	Enrolments *enrolment.Service
 	Citizens   *citizen.Registry
+	Devices    *devices.Service
 	Sessions   *front.Sessions
 	// CountryHeader names the header in which a trusted proxy tells the caller's country.
 	CountryHeader string
@@ -52,7 +57,7 @@ type Door struct{ cfg Config }
 
 // New checks the configuration.
 func New(cfg Config) (*Door, error) {
-	if cfg.Orders == nil || cfg.Phone == nil || cfg.Enrolments == nil || cfg.Citizens == nil || cfg.Sessions == nil {
+	if cfg.Orders == nil || cfg.Phone == nil || cfg.Enrolments == nil || cfg.Citizens == nil || cfg.Devices == nil || cfg.Sessions == nil {
 		return nil, errors.New("deviceapi: a part is missing from the configuration")
 	}
 	return &Door{cfg}, nil
@@ -73,6 +78,13 @@ func (d *Door) Mount(r chi.Router) {
 	r.Delete("/sessions", d.closeSession)
 	r.Get("/history", d.history)
 	r.Get("/devices", d.devices)
+	r.Route("/devices/{device}", func(r chi.Router) {
+		r.Patch("/", d.renameDevice)
+		r.Post("/suspend", d.changeDevice(d.cfg.Devices.Suspend))
+		r.Post("/resume", d.changeDevice(d.cfg.Devices.Resume))
+		r.Post("/remove", d.changeDevice(d.cfg.Devices.Remove))
+	})
+	r.Post("/notices/seen", d.noticesSeen)
 }
 
 // origin describes who asks.

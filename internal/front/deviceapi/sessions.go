@@ -139,28 +139,3 @@ func record(rec *order.Record, devices []citizen.Device) recordJSON {
 	}
 	return j
 }
-
-type deviceJSON struct {
-	ID         string `json:"id"`
-	Name       string `json:"name"`
-	State      string `json:"state"`
-	CreatedAt  string `json:"created_at"`
-	LastUsedAt string `json:"last_used_at,omitempty"`
-	This       bool   `json:"this"`
-}
-
-func (d *Door) devices(w http.ResponseWriter, r *http.Request) {
-	s, devices, err := d.session(r)
-	if err != nil {
-		front.WriteProblem(w, r, err)
-		return
-	}
-	items := make([]deviceJSON, len(devices))
-	for i, device := range devices {
-		items[i] = deviceJSON{ID: device.ID.String(), Name: device.Name, State: string(device.State), CreatedAt: stamp(device.CreatedAt), This: device.ID == s.DeviceID}
-		if !device.LastUsedAt.IsZero() {
-			items[i].LastUsedAt = stamp(device.LastUsedAt)
-		}
-	}
-	front.WriteJSON(w, http.StatusOK, map[string]any{"items": items})
-}

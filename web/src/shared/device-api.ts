@@ -78,7 +78,19 @@ export type Device = {
   created_at: string;
   last_used_at?: string;
   this?: boolean;
+  /** Why it is suspended, as a fixed word. */
+  reason?: string;
+  resumable?: boolean;
+  /** Until then it is new, and trusted less. */
+  cooldown_until?: string;
+  certificate?: { not_after: string; state: string; renew?: boolean };
+  card?: { state: string; not_after: string };
 };
+
+/** A notice is told once on each of a person's phones. */
+export type DeviceNotice = { id: string; kind: string; device: { id: string; name: string }; at: string };
+export type DeviceList = { items: Device[]; notices: DeviceNotice[] };
+export type DeviceStep = "suspend" | "resume" | "remove";
 
 /** Problem is a refusal by the server (RFC 9457). Its texts are in the page's language. */
 export class Problem extends Error {
@@ -206,8 +218,22 @@ export async function history(): Promise<HistoryItem[]> {
   return list(await call("GET", "/history"), "history");
 }
 
-export async function devices(): Promise<Device[]> {
-  return list(await call("GET", "/devices"), "devices");
+export async function devices(): Promise<DeviceList> {
+  const answer = await call<Record<string, unknown>>("GET", "/devices");
+  return { items: list(answer, "devices"), notices: (answer["notices"] ?? []) as DeviceNotice[] };
+}
+
+export function renameDevice(id: string, name: string): Promise<void> {
+  return call("PATCH", `/devices/${encodeURIComponent(id)}`, { body: { name } });
+}
+
+/** changeDevice needs a session that was opened moments ago; else the Problem is session_stale (401). */
+export function changeDevice(id: string, step: DeviceStep): Promise<void> {
+  return call("POST", `/devices/${encodeURIComponent(id)}/${step}`, { body: {} });
+}
+
+export function noticesSeen(last: string): Promise<void> {
+  return call("POST", "/notices/seen", { body: { last } });
 }
 
 // Lists come as {"items":[…]} or under their own name.

@@ -1,39 +1,112 @@
-// /app/devices: the phones bound to this citizen.
+// /app/devices: the phones bound to this citizen, and what may be done to them.
 
 import * as api from "../../shared/device-api";
-import type { Device } from "../../shared/device-api";
+import type { Device, DeviceList, DeviceNotice, DeviceStep } from "../../shared/device-api";
 import { gate } from "../environment";
-import { h, heading, icon, link, actions, shapes, show } from "../dom";
+import { actions, announce, button, h, heading, icon, link, notice, shapes, show } from "../dom";
 import { timeElement } from "../format";
 import { signOut, withSession } from "../session";
 import { has, t } from "../texts";
 import { registerWorker } from "../worker-registration";
 
-const load = () => void withSession(t("devices.title"), api.devices, render);
+const load = (byPress = false) => void withSession(t("devices.title"), api.devices, render, byPress);
+const reload = () => load(true);
 
-function render(devices: Device[], byPress: boolean): void {
-  const active = devices.filter((d) => d.state === "active").length;
+function render({ items, notices }: DeviceList, byPress: boolean): void {
+  const active = items.filter((d) => d.state === "active").length;
   show(
-    { state: t("devices.title"), focus: byPress, say: t("devices.loaded", { n: devices.length }) },
+    { state: t("devices.title"), focus: byPress, say: t("devices.loaded", { n: items.length }) },
     heading(t("devices.title")),
-    devices.length === 0 ? h("p", {}, t("devices.empty")) : h("ul", { class: "app-plain app-cards" }, ...devices.map(card)),
+    ...told(notices),
+    items.length === 0 ? h("p", {}, t("devices.empty")) : h("ul", { class: "app-plain app-cards" }, ...items.map((d) => card(d, active))),
     active === 1 && h("p", { class: "app-caution app-caution--info" }, icon(shapes.info), h("span", {}, t("devices.second"))),
     actions(link(t("devices.lost"), "/lost")),
     signOut(t("devices.title"), load),
   );
 }
 
-function card(d: Device): HTMLElement {
+// What happened to other phones is told once; reading the list is reading it.
+function told(notices: DeviceNotice[]): Node[] {
+  if (notices.length === 0) return [];
+  void api.noticesSeen(notices[0]!.id).catch(() => undefined);
+  const line = (n: DeviceNotice) => {
+    const key = `devices.notice.${n.kind}`;
+    return h("li", {}, t(has(key) ? key : "devices.notice.other", { name: n.device.name }), " ", timeElement(n.at));
+  };
+  return [h("div", { class: "notice warn" }, icon(shapes.warn), h("div", {},
+    h("h2", {}, t("devices.notice.title")), h("ul", {}, ...notices.map(line)), h("p", {}, t("devices.notice.next"))))];
+}
+
+function card(d: Device, active: number): HTMLElement {
   const key = `devices.state.${d.state}`;
   const facts = h("dl", { class: "app-facts" });
   const fact = (label: string, ...content: (Node | string)[]) =>
     facts.append(h("div", {}, h("dt", {}, label), h("dd", {}, ...content)));
   fact(t("devices.state"), icon(d.state === "active" ? shapes.ok : shapes.stop), has(key) ? t(key) : d.state);
+  if (d.reason) fact(t("devices.reason"), t(has(`devices.reason.${d.reason}`) ? `devices.reason.${d.reason}` : "devices.reason.other"));
   fact(t("devices.created"), timeElement(d.created_at));
   fact(t("devices.used"), d.last_used_at ? timeElement(d.last_used_at) : t("devices.never"));
+  if (d.certificate) fact(t("devices.certificate"), timeElement(d.certificate.not_after));
+  if (d.cooldown_until) fact(t("devices.new"), t("devices.new.text"), " ", timeElement(d.cooldown_until));
+  const last = d.state === "active" && active === 1;
+  const act = (label: string, press: () => void) => {
+    const b = button(label, press);
+    b.setAttribute("aria-label", t("devices.act", { act: label, name: d.name }));
+    return b;
+  };
   return h("li", { class: "app-card" },
     h("h2", {}, icon(shapes.phone), h("span", { dir: "auto" }, d.name), d.this && h("span", { class: "app-tag" }, t("devices.this"))),
-    facts);
+    facts,
+    actions(
+      act(t("devices.rename"), () => rename(d)),
+      d.state === "active" && act(t("devices.suspend"), () => confirm(d, "suspend", last)),
+      d.state === "suspended" && d.resumable && act(t("devices.resume"), () => confirm(d, "resume", last)),
+      act(t("devices.remove"), () => confirm(d, "remove", last)),
+    ));
+}
+
+function rename(d: Device): void {
+  const field = h("input", { id: "device-name", class: "input", maxlength: 60, value: d.name, autocomplete: "off", "aria-describedby": "device-name-error" });
+  const wrong = h("p", { id: "device-name-error", class: "error", hidden: true }, t("devices.rename.empty"));
+  const save = () => {
+    const name = field.value.trim();
+    if (!name) {
+      wrong.hidden = false;
+      field.setAttribute("aria-invalid", "true");
+      field.focus();
+      return announce(t("devices.rename.empty"), true);
+    }
+    void withSession(t("devices.rename"), () => api.renameDevice(d.id, name), reload, true);
+  };
+  const form = h("form", { onsubmit: (e) => { e.preventDefault(); save(); } },
+    h("div", { class: "field" }, h("label", { for: "device-name" }, t("devices.rename.label")), field, wrong),
+    actions(button(t("devices.back"), reload), h("button", { class: "button primary" }, t("devices.save"))));
+  show({ state: t("devices.rename"), focus: true }, heading(t("devices.rename.title", { name: d.name })), form);
+}
+
+// Every act that stops or starts a phone is shown first: what follows from it,
+// and after the last phone, the way back.
+function confirm(d: Device, step: DeviceStep, last: boolean): void {
+  const effects = (has(`devices.${step}.effects`) ? t(`devices.${step}.effects`) : "").split("\n").filter(Boolean);
+  const yes = button(t(`devices.${step}.yes`), () => act(d, step), "primary");
+  show(
+    { state: t(`devices.${step}`), focus: true },
+    heading(t(`devices.${step}.title`, { name: d.name })),
+    effects.length > 0 && h("ul", {}, ...effects.map((e) => h("li", {}, e))),
+    d.this && step !== "resume" && h("p", { class: "app-caution" }, icon(shapes.warn), h("span", {}, t("devices.self"))),
+    last && step !== "resume" && h("p", { class: "app-caution" }, icon(shapes.warn), h("span", {}, t("devices.last"))),
+    h("p", {}, t("devices.confirmNext")),
+    actions(button(t("devices.back"), reload), yes),
+  );
+}
+
+function act(d: Device, step: DeviceStep): void {
+  void withSession(t(`devices.${step}`), () => api.changeDevice(d.id, step), () => {
+    notice({
+      tone: "ok", title: t(`devices.${step}.done`, { name: d.name }), focus: true,
+      actions: [d.this && step !== "resume" ? link(t("common.done"), "/app", "primary") : button(t("devices.back"), reload, "primary")],
+    });
+  }, true);
 }
 
 if (gate()) load();
