@@ -219,8 +219,8 @@ Sealgate is running (development, test cards only). Started in %.1f s.
      The phone's app               %s/app
      Everything else               %s/
 
-  No phone at hand? This browser can play it: on each QR page choose “use this
-  device”, or run: go run ./cmd/sealctl softphone --help
+  No phone at hand? Below each QR code: “let this browser play the phone”.
+  In a shell: bin/sealctl softphone --help
   Root certificates for openssl    %s
   The card component               http://%s/ (test component)
 

@@ -77,7 +77,7 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 	if err := pki.Mount(r, pki.Config{CA: s.services.ca, Log: s.opts.Log}); err != nil {
 		return nil, err
 	}
-	s.router = r
+	s.router, s.endStreams = r, shell.Close
 	return r, nil
 }
 

@@ -49,15 +49,17 @@ type Options struct {
 
 // Server is a node of the service.
 type Server struct {
-	opts     Options
-	db       *postgres.DB
-	handler  http.Handler
-	router   chi.Routes
-	registry *prometheus.Registry
-	bus      *postgres.Bus
-	runner   *jobs.Runner
-	finisher *jobs.Finisher
-	services *services
+	opts    Options
+	db      *postgres.DB
+	handler http.Handler
+	router  chi.Routes
+	// endStreams ends open event streams, which http.Server does not know of.
+	endStreams func()
+	registry   *prometheus.Registry
+	bus        *postgres.Bus
+	runner     *jobs.Runner
+	finisher   *jobs.Finisher
+	services   *services
 }
 
 // partitionDays is how far ahead partitions exist.
@@ -145,7 +147,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	return errors.Join(err, shutDown(main, metrics))
+	return errors.Join(err, s.shutDown(main, metrics))
 }
 
 // relaxCollector lets garbage grow to four times the small live heap before it
@@ -192,7 +194,8 @@ const drain = 10 * time.Second
 
 // shutDown lets short requests finish; streams and long polls are cut, and
 // their browsers come back to another node.
-func shutDown(servers ...*http.Server) error {
+func (s *Server) shutDown(servers ...*http.Server) error {
+	s.endStreams()
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	var all error

@@ -24,6 +24,7 @@ type EnrolData struct {
 	Card     CardData
 	SoftCard bool
 	Mobile   bool
+	Here     bool       // a development server: this browser may play the phone
 	Still    bool       // shows a state and follows nothing (/dev/states)
 	Error    *CardFault // shown at once (/dev/states)
 }
@@ -48,7 +49,7 @@ func (d EnrolData) Page() map[string]any {
 
 func (p *Pages) enrolData(r *http.Request) EnrolData {
 	return EnrolData{Card: CardData{Origin: p.cfg.CardOrigin, Download: p.cfg.CardDownload},
-		SoftCard: p.cfg.SoftCard, Mobile: p.from(r).Mobile}
+		SoftCard: p.cfg.SoftCard, Mobile: p.from(r).Mobile, Here: p.cfg.Dev}
 }
 
 // enrolPolicy lets the page keep its link to the component's window.

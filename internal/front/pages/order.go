@@ -22,6 +22,7 @@ type OrderData struct {
 	Frame  string // of the first picture
 	Mobile bool   // the browser says it is on a phone
 	Own    bool   // asked for by our own pages
+	Here   bool   // a development server: this browser may play the phone
 	Still  bool   // shows a state and follows nothing (/dev/states)
 }
 
@@ -71,7 +72,7 @@ func (p *Pages) order(w http.ResponseWriter, r *http.Request) {
 
 func (p *Pages) orderData(r *http.Request, v *order.View) OrderData {
 	now := time.Now()
-	d := OrderData{State: p.stateOf(v, now), View: v, Own: v.ClientID == p.cfg.OwnClient.ID, Mobile: p.from(r).Mobile}
+	d := OrderData{State: p.stateOf(v, now), View: v, Own: v.ClientID == p.cfg.OwnClient.ID, Mobile: p.from(r).Mobile, Here: p.cfg.Dev}
 	if d.State.State == order.Created && v.QRAllowed {
 		d.Frame = p.cfg.Orders.Frame(v, now)
 	}
