@@ -53,8 +53,15 @@ type CheckerConfig struct {
 	RecordAllowed func(ctx context.Context, use Allowed) error
 	// CacheEntries bounds remembered OCSP answers. Zero is 16,384.
 	CacheEntries int
-	// CacheCRLs bounds remembered lists. Zero is 16.
-	CacheCRLs int
+	// CacheCRLs and CacheCRLBytes bound remembered lists, by number and by octets.
+	// Zero is 64, and 256 MiB.
+	CacheCRLs     int
+	CacheCRLBytes int64
+	// Lists are lists to have at hand before a certificate names them; Refresh
+	// fetches them.
+	Lists []ListSource
+	// Store shares lists between nodes, and over a restart. Nil: memory alone.
+	Store ListStore
 }
 
 // Checker asks for the revocation status of certificates: OCSP first, else CRL.
@@ -63,22 +70,18 @@ type Checker struct {
 	cfg  CheckerConfig
 	mu   sync.Mutex
 	ocsp map[[32]byte]Evidence
-	crls map[string]*cachedCRL
-	rest map[string]time.Time // OCSP addresses that did not answer, until when
+	crls map[ListKey]*cachedCRL
+	rest map[string]time.Time // addresses that did not answer, until when
 	load singleflight.Group
 }
 
-// restAfterFailure is how long an OCSP address that did not answer is left alone
-// where a CRL can be asked instead: an outage must not cost everyone Timeout.
+// restAfterFailure is how long an address that did not answer is left alone
+// where there is another way, such as a CRL instead of OCSP or the list at hand
+// instead of a newer one: an outage must not cost everyone Timeout.
 const restAfterFailure = 30 * time.Second
 
 // maxRemembered bounds the size of a remembered OCSP answer; usual ones have 2 KiB.
 const maxRemembered = 16 << 10
-
-type cachedCRL struct {
-	crl     *CRL
-	fetched time.Time
-}
 
 // Sources of Evidence.
 const (
@@ -134,12 +137,20 @@ func NewChecker(cfg CheckerConfig) (*Checker, error) {
 		cfg.CacheEntries = 16384
 	}
 	if cfg.CacheCRLs <= 0 {
-		cfg.CacheCRLs = 16
+		cfg.CacheCRLs = 64
+	}
+	if cfg.CacheCRLBytes <= 0 {
+		cfg.CacheCRLBytes = 256 << 20
+	}
+	for _, l := range cfg.Lists {
+		if l.Issuer == nil || len(httpOnly([]string{l.URL})) == 0 {
+			return nil, fmt.Errorf("certpath: list %q needs an http address and an issuer", l.URL)
+		}
 	}
 	if err := checkAllowances(cfg); err != nil {
 		return nil, err
 	}
-	return &Checker{cfg: cfg, ocsp: make(map[[32]byte]Evidence), crls: make(map[string]*cachedCRL), rest: make(map[string]time.Time)}, nil
+	return &Checker{cfg: cfg, ocsp: make(map[[32]byte]Evidence), crls: make(map[ListKey]*cachedCRL), rest: make(map[string]time.Time)}, nil
 }
 
 // Check asks whether cert, issued by issuer, was revoked at the time at. Evidence
@@ -178,8 +189,39 @@ func (c *Checker) Check(ctx context.Context, cert, issuer *x509.Certificate, at 
 		return judge(ev, at)
 	}
 	reasons = append(reasons, err)
-	return nil, ErrStatusUnknown.Because(fmt.Errorf("serial %x: %w", cert.SerialNumber, errors.Join(reasons...)))
+	if ev := c.knownRevoked(cert, issuer); ev != nil && !ev.RevokedAt.After(at) {
+		return judge(ev, at)
+	}
+	return nil, ErrStatusUnknown.Because(&Violation{RuleRevocation, cert, errors.Join(reasons...)})
 }
+
+// knownRevoked remembers a revocation that is final although the answer that
+// told it is no longer fresh: silence must not bring a certificate back.
+func (c *Checker) knownRevoked(cert, issuer *x509.Certificate) *Evidence {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ev, ok := c.ocsp[cacheKey(cert, issuer)]; ok && final(&ev) {
+		return &ev
+	}
+	id := sha256.Sum256(issuer.Raw)
+	for key, l := range c.crls {
+		if key.Issuer != id {
+			continue
+		}
+		if _, err := l.crl.covered(cert); err != nil {
+			continue
+		}
+		if ev := l.crl.about(cert, issuer, key.URL); final(ev) {
+			return ev
+		}
+	}
+	return nil
+}
+
+// final: revoked, and not only on hold (RFC 5280 §5.3.1).
+func final(ev *Evidence) bool { return ev.Status == StatusRevoked && ev.Reason != reasonHold }
+
+const reasonHold = 6
 
 // checkCRLs asks the distribution points in the order of the certificate.
 func (c *Checker) checkCRLs(ctx context.Context, cert, issuer *x509.Certificate) (*Evidence, error) {
@@ -329,7 +371,9 @@ func (c *Checker) cachedOCSP(key [32]byte) (*Evidence, bool) {
 		return nil, false
 	}
 	if !c.reusable(ev) {
-		delete(c.ocsp, key)
+		if !final(&ev) {
+			delete(c.ocsp, key)
+		}
 		return nil, false
 	}
 	return &ev, true
@@ -344,14 +388,14 @@ func (c *Checker) reusable(ev Evidence) bool {
 }
 
 func (c *Checker) rememberOCSP(key [32]byte, ev *Evidence) {
-	if ev.Status == StatusUnknown || len(ev.Raw) > maxRemembered || !c.reusable(*ev) {
+	if ev.Status == StatusUnknown || len(ev.Raw) > maxRemembered || !c.reusable(*ev) && !final(ev) {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.ocsp) >= c.cfg.CacheEntries {
 		for k, old := range c.ocsp {
-			if !c.reusable(old) {
+			if !c.reusable(old) && !final(&old) {
 				delete(c.ocsp, k)
 			}
 		}
@@ -382,85 +426,4 @@ func (c *Checker) letRest(url string) {
 	if len(c.rest) < 1024 { // addresses come from certificates of trusted CAs: few
 		c.rest[url] = c.cfg.Now().Add(restAfterFailure)
 	}
-}
-
-func (c *Checker) askCRL(ctx context.Context, url string, cert, issuer *x509.Certificate) (*Evidence, error) {
-	crl, err := c.crl(ctx, url, issuer)
-	if err != nil {
-		return nil, err
-	}
-	if err := crl.Covers(cert); err != nil {
-		return nil, err
-	}
-	ev := &Evidence{Certificate: cert, Issuer: issuer, Source: SourceCRL, URL: url, Raw: crl.Raw,
-		Status: StatusGood, ThisUpdate: crl.ThisUpdate, NextUpdate: crl.NextUpdate}
-	if at, reason, revoked := crl.Lookup(cert.SerialNumber); revoked {
-		ev.Status, ev.RevokedAt, ev.Reason = StatusRevoked, at, reason
-	}
-	return ev, nil
-}
-
-// crl gives the issuer's verified, fresh list from url, from memory if young
-// enough. Many callers at once cause one download.
-func (c *Checker) crl(ctx context.Context, url string, issuer *x509.Certificate) (*CRL, error) {
-	id := sha256.Sum256(issuer.Raw)
-	key := string(id[:]) + url
-	now := c.cfg.Now()
-	c.mu.Lock()
-	old := c.crls[key]
-	c.mu.Unlock()
-	if old != nil && c.fresh(old.crl.ThisUpdate, old.crl.NextUpdate, 0) == nil && now.Sub(old.fetched) < c.cfg.CRLMaxAge && now.Before(old.crl.NextUpdate) {
-		return old.crl, nil
-	}
-	// The download outlives the caller that happened to start it.
-	shared := context.WithoutCancel(ctx)
-	ch := c.load.DoChan(key, func() (any, error) { return c.fetchCRL(shared, url, issuer, key) })
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case r := <-ch:
-		if r.Err == nil {
-			return r.Val.(*CRL), nil
-		}
-		if old != nil && c.fresh(old.crl.ThisUpdate, old.crl.NextUpdate, 0) == nil {
-			return old.crl, nil
-		}
-		return nil, r.Err
-	}
-}
-
-func (c *Checker) fetchCRL(ctx context.Context, url string, issuer *x509.Certificate, key string) (*CRL, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	raw, err := c.cfg.Fetch.Get(ctx, url, "application/pkix-crl", c.cfg.MaxCRLBytes)
-	if err != nil {
-		return nil, err
-	}
-	crl, err := ParseCRL(raw)
-	if err != nil {
-		return nil, err
-	}
-	if crl.base != nil {
-		return nil, errors.New("a delta where a complete list is expected")
-	}
-	if err := crl.Verify(issuer); err != nil {
-		return nil, err
-	}
-	if err := c.fresh(crl.ThisUpdate, crl.NextUpdate, 0); err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	// An older list than the one we have would forget revocations.
-	if old := c.crls[key]; old != nil && crl.ThisUpdate.Before(old.crl.ThisUpdate) {
-		return nil, errors.New("older than the list already seen")
-	}
-	if _, replaces := c.crls[key]; !replaces && len(c.crls) >= c.cfg.CacheCRLs {
-		for k := range c.crls {
-			delete(c.crls, k)
-			break
-		}
-	}
-	c.crls[key] = &cachedCRL{crl: crl, fetched: c.cfg.Now()}
-	return crl, nil
 }

@@ -156,6 +156,9 @@ func (h *Hierarchy) citizenTemplate(o CitizenOptions) (*x509.Certificate, error)
 	}
 	if h.baseURL != "" && !o.NoCRL {
 		tpl.CRLDistributionPoints = []string{h.baseURL + PathCRL}
+		if h.partitions > 0 {
+			tpl.CRLDistributionPoints = []string{h.partitionURL(h.partition(tpl.SerialNumber)), h.baseURL + PathCRL}
+		}
 	}
 	if h.baseURL != "" && !o.NoOCSP {
 		tpl.OCSPServer = []string{h.baseURL + PathOCSP}

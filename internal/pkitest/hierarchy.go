@@ -65,6 +65,10 @@ type Options struct {
 	CAUnit string
 	// CAPolicy replaces the policy of CA and leaves, for wrong-policy tests.
 	CAPolicy asn1.ObjectIdentifier
+	// Partitions, when not zero, is the number of parts the citizen CA's list is
+	// published in beside the complete one; a card names its part first, as the
+	// real CA's cards do.
+	Partitions int
 }
 
 // Hierarchy is a root, a CA below it, a responder, and what they know.
@@ -77,6 +81,7 @@ type Hierarchy struct {
 	respKey    crypto.Signer
 	baseURL    string
 	policy     asn1.ObjectIdentifier
+	partitions int
 	mu         sync.Mutex
 	cards      []*Card
 	revoked    map[string]revocation // by decimal serial number
@@ -117,7 +122,7 @@ func NewHierarchy(o Options) (*Hierarchy, error) {
 	}
 	h := &Hierarchy{
 		rootKey: keys[0], caKey: keys[1], respKey: keys[2],
-		baseURL: strings.TrimSuffix(o.BaseURL, "/"), policy: o.CAPolicy,
+		baseURL: strings.TrimSuffix(o.BaseURL, "/"), policy: o.CAPolicy, partitions: o.Partitions,
 		revoked: make(map[string]revocation),
 	}
 	if err := h.issueRoot(o.Now); err != nil {

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -14,6 +16,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"sealgate/internal/certpath"
 )
@@ -82,32 +87,97 @@ func (h *Hierarchy) SetFaults(f ResponderFaults) {
 
 // CRL is the citizen CA's list as of now, valid for a day.
 func (h *Hierarchy) CRL(now time.Time) ([]byte, error) {
-	return h.crl(h.CA, h.caKey, now)
+	return h.crl(h.CA, h.caKey, now, List{}, nil)
 }
 
 // RootCRL is the root's list of CA certificates (CARL).
 func (h *Hierarchy) RootCRL(now time.Time) ([]byte, error) {
-	return h.crl(h.Root, h.rootKey, now)
+	return h.crl(h.Root, h.rootKey, now, List{}, nil)
 }
 
-func (h *Hierarchy) crl(issuer *x509.Certificate, key crypto.Signer, now time.Time) ([]byte, error) {
+// PartitionCRL is part n of the citizen CA's list, with its scope.
+func (h *Hierarchy) PartitionCRL(now time.Time, n int) ([]byte, error) {
+	return h.crl(h.CA, h.caKey, now, List{URL: h.partitionURL(n)}, func(serial *big.Int) bool { return h.partition(serial) == n })
+}
+
+// partition is the part of the list a certificate belongs to.
+func (h *Hierarchy) partition(serial *big.Int) int {
+	return int(new(big.Int).Mod(serial, big.NewInt(int64(h.partitions))).Int64())
+}
+
+func (h *Hierarchy) partitionURL(n int) string {
+	return fmt.Sprintf("%s%s/%d-%d", h.baseURL, PathCRL, h.partitions, n)
+}
+
+// crl signs the list of who is revoked, as the faults of the moment have it.
+func (h *Hierarchy) crl(issuer *x509.Certificate, key crypto.Signer, now time.Time, l List, in func(*big.Int) bool) ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.crlNumber++
-	tpl := &x509.RevocationList{
-		Number:     big.NewInt(h.crlNumber),
-		ThisUpdate: now.Add(-h.faults.Stale).UTC().Truncate(time.Second),
-		NextUpdate: now.Add(24*time.Hour - h.faults.Stale).UTC().Truncate(time.Second),
-	}
+	l.Number = big.NewInt(h.crlNumber)
+	l.ThisUpdate, l.NextUpdate = now.Add(-h.faults.Stale), now.Add(24*time.Hour-h.faults.Stale)
 	for serial, r := range h.revoked {
 		n, ok := new(big.Int).SetString(serial, 10)
-		if !ok || r.At.After(now) {
+		if !ok || r.At.After(now) || in != nil && !in(n) {
 			continue
 		}
-		tpl.RevokedCertificateEntries = append(tpl.RevokedCertificateEntries,
-			x509.RevocationListEntry{SerialNumber: n, RevocationTime: r.At, ReasonCode: r.Reason})
+		l.Entries = append(l.Entries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: r.At, ReasonCode: r.Reason})
+	}
+	return l.Sign(issuer, key)
+}
+
+// List is a revocation list to be signed.
+type List struct {
+	Number                 *big.Int
+	ThisUpdate, NextUpdate time.Time
+	// URL, when not empty, limits the list to certificates that name this
+	// distribution point (RFC 5280 §5.2.5).
+	URL     string
+	Entries []x509.RevocationListEntry
+}
+
+// Sign signs the list as issuer.
+func (l List) Sign(issuer *x509.Certificate, key crypto.Signer) ([]byte, error) {
+	tpl := &x509.RevocationList{
+		Number:                    l.Number,
+		ThisUpdate:                l.ThisUpdate.UTC().Truncate(time.Second),
+		NextUpdate:                l.NextUpdate.UTC().Truncate(time.Second),
+		RevokedCertificateEntries: l.Entries,
+	}
+	if l.URL != "" {
+		scope, err := issuingPoint(l.URL)
+		if err != nil {
+			return nil, err
+		}
+		tpl.ExtraExtensions = []pkix.Extension{scope}
 	}
 	return x509.CreateRevocationList(rand.Reader, tpl, issuer, key)
+}
+
+// issuingPoint encodes IssuingDistributionPoint with one URI.
+func issuingPoint(uri string) (pkix.Extension, error) {
+	var b cryptobyte.Builder
+	constructed := func(n uint8) cbasn1.Tag { return cbasn1.Tag(n).ContextSpecific().Constructed() }
+	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(constructed(0), func(b *cryptobyte.Builder) {
+			b.AddASN1(constructed(0), func(b *cryptobyte.Builder) {
+				b.AddASN1(cbasn1.Tag(6).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes([]byte(uri)) })
+			})
+		})
+	})
+	der, err := b.Bytes()
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: der}, err
+}
+
+// LargeList has n entries with random serial numbers of 16 octets, as MOICA's,
+// every other one with a reason, spread over five years before now.
+func LargeList(n int, now time.Time) List {
+	l := List{Number: big.NewInt(now.Unix()), ThisUpdate: now, NextUpdate: now.AddDate(0, 0, 1)}
+	l.Entries = make([]x509.RevocationListEntry, n)
+	for i := range l.Entries {
+		l.Entries[i] = x509.RevocationListEntry{SerialNumber: randomSerial(), RevocationTime: now.Add(-time.Duration(i%43000) * time.Hour), ReasonCode: i % 2 * ReasonSuperseded}
+	}
+	return l
 }
 
 // OCSP answers a request as the delegated responder, as of now.
@@ -183,6 +253,14 @@ func (h *Hierarchy) Handler() http.Handler {
 		h.serveOCSP(w, body)
 	})
 	mux.HandleFunc("GET "+PathCRL, func(w http.ResponseWriter, _ *http.Request) { h.serveCRL(w, h.CRL) })
+	mux.HandleFunc("GET "+PathCRL+"/{part}", func(w http.ResponseWriter, r *http.Request) {
+		var of, n int
+		if _, err := fmt.Sscanf(r.PathValue("part"), "%d-%d", &of, &n); err != nil || of != h.partitions || n < 0 || n >= of {
+			http.NotFound(w, r)
+			return
+		}
+		h.serveCRL(w, func(now time.Time) ([]byte, error) { return h.PartitionCRL(now, n) })
+	})
 	mux.HandleFunc("GET "+PathRootCRL, func(w http.ResponseWriter, _ *http.Request) { h.serveCRL(w, h.RootCRL) })
 	mux.HandleFunc("GET "+PathRoot, func(w http.ResponseWriter, _ *http.Request) { write(w, "application/pkix-cert", h.Root.Raw) })
 	mux.HandleFunc("GET "+PathCA, func(w http.ResponseWriter, _ *http.Request) { write(w, "application/pkix-cert", h.CA.Raw) })

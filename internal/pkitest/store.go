@@ -24,6 +24,7 @@ type state struct {
 	Cards      []savedCard           `json:"cards"`
 	Revoked    map[string]revocation `json:"revoked"`
 	CRLNumber  int64                 `json:"crl_number"`
+	Partitions int                   `json:"partitions,omitempty"`
 	NextSerial int64                 `json:"next_serial"`
 }
 
@@ -46,7 +47,7 @@ type savedCard struct {
 func (h *Hierarchy) Save(dir string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	st := state{BaseURL: h.baseURL, Policy: h.policy, Revoked: h.revoked, CRLNumber: h.crlNumber, NextSerial: h.nextSerial}
+	st := state{BaseURL: h.baseURL, Policy: h.policy, Revoked: h.revoked, CRLNumber: h.crlNumber, NextSerial: h.nextSerial, Partitions: h.partitions}
 	var errs [3]error
 	st.Root, errs[0] = pack(h.Root, h.rootKey)
 	st.CA, errs[1] = pack(h.CA, h.caKey)
@@ -92,7 +93,7 @@ func Load(dir string) (*Hierarchy, error) {
 	if err := json.Unmarshal(data, &st); err != nil {
 		return nil, fmt.Errorf("pkitest: %s: %w", dir, err)
 	}
-	h := &Hierarchy{baseURL: st.BaseURL, policy: st.Policy, revoked: st.Revoked, crlNumber: st.CRLNumber, nextSerial: st.NextSerial}
+	h := &Hierarchy{baseURL: st.BaseURL, policy: st.Policy, revoked: st.Revoked, crlNumber: st.CRLNumber, nextSerial: st.NextSerial, partitions: st.Partitions}
 	if h.revoked == nil {
 		h.revoked = make(map[string]revocation)
 	}
