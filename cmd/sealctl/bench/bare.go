@@ -7,10 +7,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"runtime"
-	"slices"
 	"sync"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bare are the costs of bare key operations on this machine, in microseconds.
@@ -32,8 +32,7 @@ func measureBare(d time.Duration) Bare {
 		all.Go(func() { results[i] = rounds(d, verify) })
 	}
 	all.Wait()
-	slices.Sort(results)
-	b.VerifyBusy = results[len(results)/2]
+	b.VerifyBusy = median(results)
 	return b
 }
 
@@ -69,21 +68,17 @@ func measureBeside(ctx context.Context) float64 {
 		times = append(times, float64((threadCPU()-start).Nanoseconds())/1000/each)
 		pause(ctx, 100*time.Millisecond)
 	}
-	slices.Sort(times)
-	return times[len(times)/2]
+	return median(times)
 }
-
-// rusageThread is RUSAGE_THREAD of getrusage(2).
-const rusageThread = 1
 
 // threadCPU is the CPU time of this thread: unlike the clock it does not run
 // while other programs have the core.
 func threadCPU() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(rusageThread, &u); err != nil {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
 		return 0
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return time.Duration(t.Nano())
 }
 
 // rounds gives the median CPU time of one call in microseconds.
@@ -102,6 +97,5 @@ func rounds(d time.Duration, call func()) float64 {
 		}
 		times = append(times, float64((threadCPU()-start).Nanoseconds())/1000/each)
 	}
-	slices.Sort(times)
-	return times[len(times)/2]
+	return median(times)
 }

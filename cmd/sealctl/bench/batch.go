@@ -9,9 +9,14 @@ import (
 // Batch is what one order over many digests costs beside one over a single
 // digest: the difference is the cost of the further documents.
 type Batch struct {
-	Documents       int     `json:"documents"`
-	Orders          int     `json:"orders"`
-	BareMS          float64 `json:"bare_key_operations_ms"`     // that many P-256 signatures
+	Documents int `json:"documents"`
+	Orders    int `json:"orders"`
+	// Making alone: signed attributes, key operations and assembly, beside the
+	// bare key operations, in turn on one thread.
+	MakeMS    float64 `json:"make_cpu_ms"`
+	BareMS    float64 `json:"bare_key_operations_ms"`
+	MakeRatio float64 `json:"make_over_bare"`
+	// The whole road over HTTP: the order, the phone's page, the approval.
 	WholeServerMS   float64 `json:"server_cpu_ms_per_order"`    // everything from create to collect
 	SingleServerMS  float64 `json:"server_cpu_ms_single_order"` // the same with one document
 	FurtherServerMS float64 `json:"server_cpu_ms_further_documents"`
@@ -38,9 +43,11 @@ func (r *rig) batch(ctx context.Context, cfg Config) (*Batch, error) {
 		return nil, err
 	}
 	b := &Batch{Documents: cfg.Documents, Orders: rounds, WholeServerMS: whole.server, SingleServerMS: single.server,
-		FurtherServerMS: whole.server - single.server, FurtherPGMS: whole.pg - single.pg,
-		BareMS: r.bare.SignAlone * float64(cfg.Documents) / 1000}
-	b.Ratio = b.FurtherServerMS / (r.bare.SignAlone * float64(cfg.Documents-1) / 1000)
+		FurtherServerMS: whole.server - single.server, FurtherPGMS: whole.pg - single.pg}
+	if b.MakeMS, b.BareMS, b.MakeRatio, err = measureMaking(cfg.Documents, 2*time.Second); err != nil {
+		return nil, err
+	}
+	b.Ratio = b.FurtherServerMS / b.BareMS
 	var took []time.Duration
 	for _, l := range laps {
 		took = append(took, l[len(l)-3]+l[len(l)-2]) // approve and wait

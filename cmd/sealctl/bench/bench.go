@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -41,6 +40,9 @@ const warmUp = 2 * time.Second
 
 // Run measures everything that the configuration names.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
+	if cfg.Concurrency < 1 || cfg.Citizens < cfg.Concurrency {
+		return nil, errors.New("there must be at least one citizen for each order that is under way")
+	}
 	dir := cfg.Dir
 	if dir == "" {
 		temp, err := os.MkdirTemp("", "sealgate-bench-")
@@ -66,7 +68,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	defer rig.close()
 	rig.bare = r.Bare
 	fmt.Fprintf(cfg.Log, "binding %d citizens through the public pages…\n", cfg.Citizens)
-	if err := rig.bindCitizens(ctx, cfg.Citizens, filepath.Join(dir, "pki")); err != nil {
+	if err := rig.bindCitizens(ctx, cfg.Citizens); err != nil {
 		return nil, fmt.Errorf("binding citizens: %w", err)
 	}
 	fmt.Fprintln(cfg.Log, "timing empty JSON calls through the same shell…")

@@ -37,8 +37,8 @@ func (c chip) Sign(_ context.Context, tbs, nonce, _ string) (*softphone.CardSign
 }
 
 // bindCitizens binds n citizens, each with a card and a phone, as people do it.
-func (r *rig) bindCitizens(ctx context.Context, n int, _ string) error {
-	r.phones = make([]*softphone.Phone, n)
+func (r *rig) bindCitizens(ctx context.Context, n int) error {
+	r.phones = make(chan *softphone.Phone, n)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	for i := range n {
@@ -54,7 +54,7 @@ func (r *rig) bindCitizens(ctx context.Context, n int, _ string) error {
 			}
 			phone := softphone.New(softphone.Config{Server: r.Origin, HTTP: &http.Client{Transport: r.transport, Timeout: time.Minute}})
 			_, err = softphone.Enrolment{Browser: desk, Phone: phone, Card: chip{card}, NationalID: id}.Run(ctx)
-			r.phones[i] = phone
+			r.phones <- phone
 			return err
 		})
 	}

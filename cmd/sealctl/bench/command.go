@@ -51,7 +51,7 @@ Every cost is also given in bare P-256 verifications timed in the same run.`,
 	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
 	f.IntVar(&cfg.Concurrency, "concurrency", 64, "orders under way at a time")
 	f.DurationVar(&cfg.Duration, "duration", 10*time.Second, "how long each load is measured")
-	f.IntVar(&cfg.Citizens, "citizens", 128, "citizens with a bound phone; at least the concurrency makes sense")
+	f.IntVar(&cfg.Citizens, "citizens", 128, "citizens with a bound phone, at least as many as --concurrency")
 	f.IntVar(&cfg.Browsers, "browsers", 4000, "browsers that wait at once")
 	f.IntVar(&cfg.Documents, "documents", 100, "digests in one batch")
 	f.StringVar(&cfg.Dir, "dir", "", "directory for the database and keys; a temporary one when not given")

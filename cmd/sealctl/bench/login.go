@@ -36,7 +36,11 @@ func (r *rig) logIn(ctx context.Context, l *lap) error {
 		return fmt.Errorf("frame: %w", err)
 	}
 	l.step()
-	phone := r.phone()
+	phone, giveBack, err := r.phone(ctx)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	claim, err := phone.Scan(ctx, frame)
 	if err != nil {
 		return fmt.Errorf("claim: %w", err)

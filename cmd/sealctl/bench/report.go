@@ -84,9 +84,9 @@ func newLoad(names []string, laps [][]time.Duration, before, after meter, beside
 	for i, name := range names {
 		l.StepsMS[name] = percentile(sortedColumn(laps, i), 0.5)
 	}
-	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / n }
-	l.Server, l.Postgres = l.cost(ms(after.server-before.server), bare), l.cost(ms(after.pg-before.pg), bare)
-	l.Loader = l.cost(ms(after.us-before.us), bare)
+	each := func(d time.Duration) float64 { return ms(d) / n }
+	l.Server, l.Postgres = l.cost(each(after.server-before.server), bare), l.cost(each(after.pg-before.pg), bare)
+	l.Loader = l.cost(each(after.us-before.us), bare)
 	l.AuditEntries = float64(after.entries-before.entries) / n
 	l.Writing = float64(after.xids-before.xids) / n
 	l.Transactions = float64(after.commits-before.commits) / n
@@ -122,9 +122,10 @@ func (r *Report) print(w io.Writer) {
 	r.Login.print(w, "login", r.Concurrency)
 	r.Sign.print(w, "sign", r.Concurrency)
 	if b := r.Batch; b != nil {
-		fmt.Fprintf(w, "\nbatch of %d  %.2f ms server CPU an order, of it %.2f ms for the further documents = %.2f × the bare key operations (%.2f ms)\n",
-			b.Documents, b.WholeServerMS, b.FurtherServerMS, b.Ratio, b.BareMS)
-		fmt.Fprintf(w, "             %.1f ms from approving to completed (p50), %.2f ms PostgreSQL CPU for the further documents\n", b.ApproveToDoneMS, b.FurtherPGMS)
+		fmt.Fprintf(w, "\nbatch of %-4d making the .p7s: %.2f ms CPU = %.2f × the bare key operations (%.2f ms)\n", b.Documents, b.MakeMS, b.MakeRatio, b.BareMS)
+		fmt.Fprintf(w, "  whole order over HTTP: %.2f ms server CPU, %.2f ms more than with one document (%.2f × bare; PostgreSQL %.2f ms more)\n",
+			b.WholeServerMS, b.FurtherServerMS, b.Ratio, b.FurtherPGMS)
+		fmt.Fprintf(w, "  from approving to completed %.1f ms (p50)\n", b.ApproveToDoneMS)
 	}
 	if x := r.Wait; x != nil {
 		fmt.Fprintf(w, "\nwait         %d browsers: %.1f KB of server memory each (%.1f KB after a collection), %.1f µs CPU a second, %.1f goroutines\n",

@@ -37,8 +37,7 @@ type rig struct {
 	fromChild *bufio.Reader
 	serving
 	transport *http.Transport
-	phones    []*softphone.Phone
-	turn      atomic.Uint64
+	phones    chan *softphone.Phone // not in use
 	finished  atomic.Int64
 	token     atomic.Pointer[apiToken]
 	bare      Bare
@@ -167,7 +166,14 @@ func postmaster(dir string) (int, error) {
 	return pid, nil
 }
 
-// phone gives the next citizen's phone, in turn.
-func (r *rig) phone() *softphone.Phone {
-	return r.phones[int(r.turn.Add(1))%len(r.phones)]
+// phone takes a citizen's phone for one order; give it back. A phone answers
+// one order at a time: two assertions that overtake each other look like a
+// copied key, and the device is stopped.
+func (r *rig) phone(ctx context.Context) (p *softphone.Phone, giveBack func(), err error) {
+	select {
+	case p = <-r.phones:
+		return p, func() { r.phones <- p }, nil
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 }

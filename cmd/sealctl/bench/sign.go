@@ -100,7 +100,11 @@ func (r *rig) signOne(ctx context.Context, l *lap, n int) error {
 		return fmt.Errorf("frame: %w", err)
 	}
 	l.step()
-	phone := r.phone()
+	phone, giveBack, err := r.phone(ctx)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	claim, err := phone.Scan(ctx, frame)
 	if err != nil {
 		return fmt.Errorf("claim: %w", err)

@@ -42,7 +42,8 @@ type Config struct {
 	Secret string
 	// Settings are further configuration keys.
 	Settings map[string]string
-	// Cards leaves the card component out when false.
+	// Cards starts the card component. Without it Settings must name a trust
+	// store (card.anchors_dir).
 	Cards bool
 	Log   *slog.Logger // nil for none
 }
