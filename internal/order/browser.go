@@ -6,8 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -95,9 +95,9 @@ func (s *Service) Open(ctx context.Context, id ID, startToken string, browser Br
 		return err
 	}
 	e := entry(audit.OrderOpened, o, from).ByBrowser()
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(startToken)
+	raw, ok := decodeToken(startToken)
 	hash := sha256.Sum256(raw)
-	if err != nil || len(o.StartHash) == 0 || subtle.ConstantTimeCompare(hash[:], o.StartHash) != 1 {
+	if !ok || len(o.StartHash) == 0 || subtle.ConstantTimeCompare(hash[:], o.StartHash) != 1 {
 		return s.refuse(ctx, e, ErrStartToken)
 	}
 	if bytes.Equal(o.BrowserHash, browser.Hash()) {
@@ -111,7 +111,10 @@ func (s *Service) Open(ctx context.Context, id ID, startToken string, browser Br
 	}
 	err = s.cfg.WaitingStore.Open(ctx, id, hash[:], browser.Hash(), from, e)
 	if err != nil {
-		return s.refuse(ctx, e, s.explain(ctx, id, err))
+		if err = s.explain(ctx, id, err); errors.Is(err, ErrState) {
+			err = ErrWrongBrowser // it is still created: another browser was faster
+		}
+		return s.refuse(ctx, e, err)
 	}
 	return nil
 }

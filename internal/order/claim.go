@@ -43,7 +43,7 @@ func (s *Service) Claim(ctx context.Context, r ClaimRequest) (*Claim, error) {
 	}
 	o, source, age, err := s.locate(ctx, r)
 	if o == nil {
-		return nil, err
+		return nil, s.refuse(ctx, stray(r), err)
 	}
 	e := entry(audit.OrderScanned, o, r.From).By(audit.ActorBrowser, "").With(audit.KeySource, string(r.Source))
 	if err != nil {
@@ -84,6 +84,21 @@ func (s *Service) Claim(ctx context.Context, r ClaimRequest) (*Claim, error) {
 	s.Wake(o.ID)
 	return s.claimed(ctx, after, base64.RawURLEncoding.EncodeToString(token))
 }
+
+// stray is the entry of a claim that leads to no order of ours.
+func stray(r ClaimRequest) audit.Entry {
+	e := audit.New(audit.OrderScanned).ByBrowser()
+	if r.From.IP.IsValid() {
+		e = e.From(r.From.IP)
+	}
+	if sources[r.Source] {
+		e = e.With(audit.KeySource, string(r.Source))
+	}
+	return e
+}
+
+// sources are the roads that a phone may name.
+var sources = map[Source]bool{Scanner: true, Link: true, Code: true, SameDevice: true, Hybrid: true}
 
 // resume gives a claimed order again to the phone that holds its claim, after
 // its page was loaded anew.
@@ -187,12 +202,22 @@ func reachedACR(source Source, attested bool) string {
 
 // Holds says whether a token is the order's claim token.
 func (o *Order) Holds(token string) bool {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) != 32 || len(o.ClaimHash) == 0 {
+	raw, ok := decodeToken(token)
+	if !ok || len(o.ClaimHash) == 0 {
 		return false
 	}
 	h := sha256.Sum256(raw)
 	return subtle.ConstantTimeCompare(h[:], o.ClaimHash) == 1
+}
+
+// decodeToken reads 32 bytes in their one spelling. The standard decoder skips
+// line ends, so the length is looked at first.
+func decodeToken(token string) (raw []byte, ok bool) {
+	if len(token) != base64.RawURLEncoding.EncodedLen(32) {
+		return nil, false
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	return raw, err == nil && len(raw) == 32
 }
 
 // reclaim says whether this phone already holds the claim.

@@ -134,7 +134,8 @@ func (d Document) DigestCode() string {
 // the content uses. Standard base64 and padding are accepted from clients.
 func (d *Document) normalize() error {
 	d.Name = strings.TrimSpace(d.Name)
-	if !shown(d.Name, 1, maxDocumentName) || len(d.MediaType) > maxMediaType ||
+	// A name has one line: a second one could be taken for what we say about the document.
+	if strings.Contains(d.Name, "\n") || !shown(d.Name, 1, maxDocumentName) || len(d.MediaType) > maxMediaType ||
 		strings.ContainsFunc(d.MediaType, unicode.IsControl) || d.Size < 0 || d.Size > maxDocumentSize {
 		return ErrDocuments.With("document", shorten(d.Name))
 	}

@@ -82,7 +82,7 @@ func ParseFrame(publicOrigin, s string) (Frame, error) {
 		return f, ErrFrameUnknown
 	}
 	mac, err := base64.RawURLEncoding.Strict().DecodeString(parts[2])
-	if err != nil || len(mac) != frameMACSize {
+	if err != nil || len(parts[2]) != base64.RawURLEncoding.EncodedLen(frameMACSize) || len(mac) != frameMACSize {
 		return f, ErrFrameUnknown
 	}
 	f.Order, f.Step = id, int(step)

@@ -104,6 +104,22 @@ func (p *Phone) Options() (optionsJSON []byte, token string, err error) {
 
 // Start checks the assertion over the token's challenge and uses it up.
 func (p *Phone) Start(ctx context.Context, token string, assertionJSON []byte, from Origin) (*PhoneSession, error) {
+	e := audit.New(audit.SessionStarted).ByBrowser()
+	if from.IP.IsValid() {
+		e = e.From(from.IP)
+	}
+	session, err := p.start(ctx, token, assertionJSON, &e)
+	if err != nil {
+		if f := fault.From(err); f.Kind != fault.Internal && f.Kind != fault.Unavailable {
+			err = errors.Join(err, p.store.Refused(ctx, e.Refuse(f.Code)))
+		}
+		return nil, err
+	}
+	return session, nil
+}
+
+// start is Start without the record of a refusal; it adds to the entry what it learns.
+func (p *Phone) start(ctx context.Context, token string, assertionJSON []byte, e *audit.Entry) (*PhoneSession, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) != challengeToken {
 		return nil, ErrChallenge
@@ -121,19 +137,13 @@ func (p *Phone) Start(ctx context.Context, token string, assertionJSON []byte, f
 	if err != nil {
 		return nil, err
 	}
-	e := audit.New(audit.SessionStarted)
-	if from.IP.IsValid() {
-		e = e.From(from.IP)
-	}
-	verified, err := p.judge(ctx, d, assertion, raw, &e)
-	if err == nil {
-		err = p.store.StartSession(ctx, SessionStart{Challenge: p.challenge(raw), ExpiresAt: expires, Device: *d,
-			Verified: verified, At: now, Audit: e})
-	}
+	verified, err := p.judge(ctx, d, assertion, raw, e)
 	if err != nil {
-		if f := fault.From(err); f.Kind != fault.Internal && f.Kind != fault.Unavailable {
-			err = errors.Join(err, p.store.Refused(ctx, e.Refuse(f.Code)))
-		}
+		return nil, err
+	}
+	err = p.store.StartSession(ctx, SessionStart{Challenge: p.challenge(raw), ExpiresAt: expires, Device: *d,
+		Verified: verified, At: now, Audit: *e})
+	if err != nil {
 		return nil, err
 	}
 	return &PhoneSession{CitizenID: d.CitizenID, DeviceID: d.ID}, nil
