@@ -103,7 +103,7 @@ func checkExchange(g *Grant, r *Request, asked *zoidc.AccessTokenRequest) error 
 	switch {
 	case g.State != order.Approved:
 		return ErrGrantUnknown
-	case !g.CitizenActive:
+	case !g.Active:
 		return ErrCitizenStopped
 	case asked.RedirectURI != r.RedirectURI:
 		return ErrCodeRedirect

@@ -109,8 +109,8 @@ func parseRequest(q url.Values, c *agency.Client) (*Request, *clientError) {
 	if len(r.State) > maxState || len(r.Nonce) > maxNonce || len(r.UILocales) > 200 {
 		return nil, told(zoidc.InvalidRequest, "state, nonce or ui_locales too long")
 	}
-	if !storable(r.State) || !storable(r.Nonce) {
-		return nil, told(zoidc.InvalidRequest, "state and nonce must be printable text")
+	if !storable(r.State) || !storable(r.Nonce) || !storable(r.UILocales) {
+		return nil, told(zoidc.InvalidRequest, "state, nonce and ui_locales must be printable text")
 	}
 	if e := checkChallenge(q.Get("code_challenge_method"), r.CodeChallenge); e != nil {
 		return nil, e

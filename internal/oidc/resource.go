@@ -51,7 +51,7 @@ func (p *Provider) liveToken(ctx context.Context, accessToken string) (*Token, e
 		return t, ErrTokenRevoked
 	case !p.now().Before(t.ExpiresAt):
 		return t, ErrTokenExpired
-	case !t.Grant.CitizenActive:
+	case !t.Grant.Active:
 		return t, ErrTokenRevoked
 	}
 	c, err := p.cfg.Agencies.ByID(ctx, t.Client)

@@ -24,8 +24,9 @@ type Grant struct {
 	ApprovedAt time.Time
 	// Attested says that the device proved to be certified hardware.
 	Attested bool
-	// CitizenActive is false for a citizen who was frozen or closed meanwhile.
-	CitizenActive bool
+	// Active is false where the citizen was frozen or closed meanwhile, or the
+	// device that approved was stopped.
+	Active bool
 	// What is sealed about the citizen, and the MAC it is sealed for.
 	NationalIDMAC, NationalIDSealed, NameSealed []byte
 }

@@ -23,7 +23,7 @@ var _ oidc.Store = OIDCStore{}
 const nilUUID = `'00000000-0000-0000-0000-000000000000'`
 
 const grantColumns = `o.id, o.client_id, o.state, o.request, coalesce(o.citizen_id, ` + nilUUID + `), coalesce(o.device_id, ` + nilUUID + `),
-  o.acr, coalesce(o.approved_at, o.created_at), coalesce(d.attested, false), coalesce(c.state = 'active', false),
+  o.acr, coalesce(o.approved_at, o.created_at), coalesce(d.attested, false), coalesce(c.state = 'active' AND d.state = 'active', false),
   c.national_id_mac, c.national_id_sealed, c.name_sealed`
 
 const grantTables = ` LEFT JOIN citizens c ON c.id = o.citizen_id LEFT JOIN devices d ON d.id = o.device_id `
@@ -31,7 +31,7 @@ const grantTables = ` LEFT JOIN citizens c ON c.id = o.citizen_id LEFT JOIN devi
 // grantTargets are the places that grantColumns are scanned into.
 func grantTargets(g *oidc.Grant) []any {
 	return []any{&g.Order, &g.Client, &g.State, &g.Request, &g.Citizen, &g.Device, &g.ACR, &g.ApprovedAt, &g.Attested,
-		&g.CitizenActive, &g.NationalIDMAC, &g.NationalIDSealed, &g.NameSealed}
+		&g.Active, &g.NationalIDMAC, &g.NationalIDSealed, &g.NameSealed}
 }
 
 // Grant reads a login order with its citizen and device.

@@ -33,11 +33,12 @@ SELECT o.state, o.attempts, o.content,
        d.citizen_id, d.credential_id, d.cose_key,
        a.citizen_id, a.device_id, a.mobile_certificate_id, a.key_id, a.digests_hash, a.consumed_at IS NOT NULL,
        m.id, m.serial, m.citizen_id, m.device_id, m.key_id, m.authority, m.der, m.not_before, m.not_after, m.state,
-       k.state = 'active' AND k.purpose = 'mobile'
+       k.state = 'active' AND k.purpose = 'mobile', d.state = 'active' AND c.state = 'active'
 FROM orders o
 JOIN approvals p ON p.order_id = o.id
 JOIN signing_authorizations a ON a.order_id = o.id
 JOIN devices d ON d.id = p.device_id
+JOIN citizens c ON c.id = p.citizen_id
 JOIN mobile_certificates m ON m.id = a.mobile_certificate_id
 JOIN keys k ON k.id = m.key_id
 WHERE o.id = $1 AND o.kind = 'sign'`, order).Scan(&w.State, &w.Attempts, &e.OrderContent,
@@ -46,7 +47,7 @@ WHERE o.id = $1 AND o.kind = 'sign'`, order).Scan(&w.State, &w.Attempts, &e.Orde
 		&e.DeviceCitizen, &e.DeviceCredentialID, &e.DeviceCOSEKey,
 		&g.Citizen, &g.Device, &g.Certificate, &g.Key, &hash, &w.Consumed,
 		&c.ID, &c.Serial, &c.CitizenID, &c.DeviceID, &c.KeyID, &c.Authority, &c.DER, &c.NotBefore, &c.NotAfter, &c.State,
-		&w.KeyActive)
+		&w.KeyActive, &w.Active)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return w, signing.ErrNotFound
 	}
@@ -57,8 +58,9 @@ WHERE o.id = $1 AND o.kind = 'sign'`, order).Scan(&w.State, &w.Attempts, &e.Orde
 	return w, err
 }
 
-// Complete stores the signatures and completes the order. The certificate's
-// row is locked, so a revocation comes either before, and wins, or after.
+// Complete stores the signatures and completes the order. The rows of the
+// certificate, the device and the citizen are locked, so that a revocation or a
+// stop comes either before, and wins, or after.
 func (s SigningStore) Complete(ctx context.Context, c signing.Completion) error {
 	documents := make([]int32, len(c.Signatures))
 	ders := make([][]byte, len(c.Signatures))
@@ -72,6 +74,8 @@ WHERE order_id = $1 AND digests_hash = $3 AND mobile_certificate_id = $4 AND con
 		b.one(signing.ErrConsumed, `UPDATE orders SET state = 'completed', completed_at = $2, ended_at = $2, next_attempt_at = NULL
 WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, c.Order, c.At)
 		b.found(signing.ErrCertificate, `SELECT id FROM mobile_certificates WHERE id = $1 AND state = 'good' FOR SHARE`, c.Certificate)
+		b.found(signing.ErrStopped, `SELECT d.id FROM devices d JOIN citizens c ON c.id = d.citizen_id
+WHERE d.id = $1 AND c.id = $2 AND d.state = 'active' AND c.state = 'active' FOR SHARE`, c.Device, c.Citizen)
 		b.exec(`INSERT INTO signatures (order_id, document, mobile_certificate_id, form, der, created_at)
 SELECT $1, d.document, $2, 'cms', d.der, $3 FROM unnest($4::integer[], $5::bytea[]) AS d (document, der)`,
 			c.Order, c.Certificate, c.At, documents, ders)

@@ -42,6 +42,8 @@ var (
 	ErrEvidence = fault.New(fault.Forbidden, "signing_evidence")
 	// ErrCertificate: the mobile certificate is revoked, held or out of its time.
 	ErrCertificate = fault.New(fault.Conflict, "signing_certificate")
+	// ErrStopped: the device or the citizen was stopped after the approval.
+	ErrStopped = fault.New(fault.Conflict, "signing_stopped")
 	// ErrKeyGone: the citizen's key was destroyed.
 	ErrKeyGone = fault.New(fault.Gone, "signing_key_gone")
 )
@@ -52,6 +54,9 @@ type Work struct {
 	State    string
 	Attempts int
 	Evidence Evidence
+	// Active: device and citizen are. Whoever took a phone away from a thief, or
+	// froze a citizen, has also stopped what still waits for its signatures.
+	Active bool
 	// KeyActive: the private key is still there.
 	KeyActive bool
 	// Consumed: the authorization was used.
@@ -73,6 +78,7 @@ const FormCMS = "cms"
 // Completion is what Complete writes.
 type Completion struct {
 	Order, Certificate uuid.UUID
+	Citizen, Device    uuid.UUID
 	DigestsHash        [32]byte
 	Signatures         []Signature
 	At                 time.Time
@@ -85,7 +91,8 @@ type Store interface {
 	Load(ctx context.Context, order uuid.UUID) (Work, error)
 	// Complete consumes the authorization, writes the signatures and completes
 	// the order. ErrConsumed when it was used or the order is no longer
-	// approved, ErrCertificate when the certificate is no longer good.
+	// approved, ErrCertificate when the certificate is no longer good, ErrStopped
+	// when the device or the citizen is no longer active.
 	Complete(ctx context.Context, c Completion) error
 	// Fail ends an approved order for good and makes its authorization
 	// useless; ErrNotApproved when it is no longer approved.
@@ -179,6 +186,9 @@ func (s *Service) complete(ctx context.Context, w Work) error {
 	if err != nil {
 		return err
 	}
+	if !w.Active {
+		return ErrStopped
+	}
 	if !w.KeyActive {
 		return ErrKeyGone
 	}
@@ -187,7 +197,7 @@ func (s *Service) complete(ctx context.Context, w Work) error {
 		return err
 	}
 	return s.cfg.Store.Complete(ctx, Completion{
-		Order: auth.order, Certificate: auth.certificate.ID, DigestsHash: auth.digestsHash,
+		Order: auth.order, Certificate: auth.certificate.ID, Citizen: auth.citizen, Device: auth.device, DigestsHash: auth.digestsHash,
 		Signatures: signatures, At: now,
 		Entry: auth.entry(audit.OrderCompleted).WithInt(audit.KeySigned, len(signatures)).
 			WithInt(audit.KeyLeftOut, len(w.Evidence.LeftOut)),
@@ -215,7 +225,7 @@ func (s *Service) lost(ctx context.Context, order uuid.UUID, why error) (Work, e
 
 // permanent says that trying again cannot help.
 func permanent(err error) bool {
-	return errors.Is(err, ErrEvidence) || errors.Is(err, ErrCertificate) || errors.Is(err, ErrKeyGone) || errors.Is(err, ErrContent)
+	return errors.Is(err, ErrEvidence) || errors.Is(err, ErrCertificate) || errors.Is(err, ErrStopped) || errors.Is(err, ErrKeyGone) || errors.Is(err, ErrContent)
 }
 
 // fail ends the order. The citizen approved and gets no signature, so the
