@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -172,6 +173,18 @@ type restOrder struct {
 func digestOf(content []byte) string {
 	sum := sha256.Sum256(content)
 	return b64(sum[:])
+}
+
+// rawJSON is JSON that is handed on as it came.
+type rawJSON = json.RawMessage
+
+// phoneClient is a client without cookies.
+var phoneClient = &http.Client{Timeout: time.Minute}
+
+// parse reads a certificate in base64.
+func parse(t testing.TB, text string) *x509.Certificate {
+	t.Helper()
+	return must(x509.ParseCertificate(must(base64.StdEncoding.DecodeString(text))(t)))(t)
 }
 
 func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
