@@ -4,16 +4,21 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"sealgate/internal/config"
 	"sealgate/internal/keyring"
 	"sealgate/internal/postgres"
 	"sealgate/internal/postgres/pgtest"
+	"sealgate/internal/server"
 )
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // keysRun runs "sealctl keys" with the given configuration.
 func keysRun(t *testing.T, config string, args ...string) (string, error) {
@@ -35,7 +40,6 @@ func keysRun(t *testing.T, config string, args ...string) (string, error) {
 // The whole change of a master key, as the help tells it.
 func TestChangingTheMasterKey(t *testing.T) {
 	ctx := context.Background()
-	t.Cleanup(func() { _ = pgtest.Shutdown() })
 	url, dir := pgtest.URL(t), t.TempDir()
 	one, two := filepath.Join(dir, "one.key"), filepath.Join(dir, "two.key")
 	base := "public_origin: https://id.example.gov.tw\ncard: {anchors_dir: " + dir + "}\ndatabase: {url: \"" + url + "\"}\n"
@@ -96,5 +100,55 @@ func TestChangingTheMasterKey(t *testing.T) {
 	}
 	if out, err := keysRun(t, alone, "sweep"); err == nil {
 		t.Errorf("sweep without a security module:\n%s", out)
+	}
+}
+
+// The configuration's security module is the one whose keys are counted and swept.
+func TestKeysInTheSecurityModule(t *testing.T) {
+	ctx := context.Background()
+	const module = "/usr/lib/softhsm/libsofthsm2.so"
+	if _, err := os.Stat(module); err != nil {
+		t.Fatalf("SoftHSM is needed: run make tools (%v)", err)
+	}
+	url, dir := pgtest.URL(t), t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	t.Setenv("SOFTHSM2_CONF", file("softhsm2.conf", "directories.tokendir = "+dir+"\nobjectstore.backend = file\n"))
+	if out, err := exec.Command("softhsm2-util", "--init-token", "--free", "--label", "t", "--so-pin", "12345678", "--pin", "87654321").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text := "public_origin: https://id.example.gov.tw\ncard: {anchors_dir: " + dir + "}\ndatabase: {url: \"" + url + "\"}\n" +
+		"master_key_file: " + file("master.key", strings.Repeat("k", 32)) + "\n" +
+		"hsm: {module: " + module + ", token_label: t, pin_file: " + file("pin", "87654321\n") + ", purposes: [\"ca-*\", oidc]}\n"
+	cfg, err := config.Load(file("sealgate.yaml", text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	keys, closeToken, err := server.OpenKeyring(cfg, postgres.New(pool).Keyring(), false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeToken()
+	if _, err := keys.Generate(ctx, keyring.PurposeOIDC, keyring.P256); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := keysRun(t, text, "status"); err != nil || !strings.Contains(out, "security module") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := keysRun(t, text, "sweep", "--apply"); err != nil || !strings.Contains(out, "1 of our keys are in the security module, 0 of them without a row, 0 destroyed") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := keysRun(t, strings.Replace(text, "label: t,", "label: x,", 1), "sweep"); err == nil || strings.Contains(out+err.Error(), "87654321") {
+		t.Errorf("a token that is not there: %v\n%s", err, out)
 	}
 }

@@ -346,3 +346,22 @@ func TestCreateMasterKeyNeverReplaces(t *testing.T) {
 		t.Errorf("after refusing: %v", err)
 	}
 }
+
+// BenchmarkReseal moves citizens' keys to another master key.
+func BenchmarkReseal(b *testing.B) {
+	const n = 2000
+	pool, masters := pgtest.Open(b), []*keyring.MasterKey{masterKey(b, 1), masterKey(b, 2)}
+	insertCitizens(b, pool, newKeyring(b, pool, masters[0]), n)
+	var took time.Duration
+	for range b.N {
+		masters[0], masters[1] = masters[1], masters[0]
+		start := time.Now()
+		p, err := newKeyring(b, pool, masters...).Reseal(context.Background(), keyring.Resealing{Apply: true})
+		took += time.Since(start)
+		if err != nil || p.Resealed != n {
+			b.Fatalf("%+v, %v", p, err)
+		}
+	}
+	b.ReportMetric(float64(n*b.N)/took.Seconds(), "keys/s")
+	b.ReportMetric(0, "ns/op")
+}
