@@ -44,7 +44,7 @@ func (r *rig) batch(ctx context.Context, cfg Config) (*Batch, error) {
 	}
 	b := &Batch{Documents: cfg.Documents, Orders: rounds, WholeServerMS: whole.server, SingleServerMS: single.server,
 		FurtherServerMS: whole.server - single.server, FurtherPGMS: whole.pg - single.pg}
-	if b.MakeMS, b.BareMS, b.MakeRatio, err = measureMaking(cfg.Documents, 2*time.Second); err != nil {
+	if b.MakeMS, b.BareMS, b.MakeRatio, err = measureMaking(cfg.Documents, min(cfg.Duration, 2*time.Second)); err != nil {
 		return nil, err
 	}
 	b.Ratio = b.FurtherServerMS / b.BareMS

@@ -28,20 +28,25 @@ type Config struct {
 	Concurrency int
 	Duration    time.Duration // of each load, after warming up
 	Citizens    int
-	Browsers    int // that wait at once
-	Documents   int // in one batch
+	Browsers    int           // that wait at once
+	Documents   int           // in one batch
+	WarmUp      time.Duration // of each load, before anything is counted; 0 for two seconds
+	Hold        time.Duration // how long browsers wait; 0 for twenty seconds
 	Dir         string
 	Profile     string // CPU profile of the server, "" for none
 	Log         io.Writer
 }
 
-// warmUp is how long each load runs before anything is counted.
-const warmUp = 2 * time.Second
-
 // Run measures everything that the configuration names.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Concurrency < 1 || cfg.Citizens < cfg.Concurrency {
 		return nil, errors.New("there must be at least one citizen for each order that is under way")
+	}
+	if cfg.WarmUp == 0 {
+		cfg.WarmUp = 2 * time.Second
+	}
+	if cfg.Hold == 0 {
+		cfg.Hold = 20 * time.Second
 	}
 	dir := cfg.Dir
 	if dir == "" {
@@ -60,7 +65,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	r := &Report{Machine: describeMachine(), Concurrency: cfg.Concurrency, Citizens: cfg.Citizens}
 	fmt.Fprintln(cfg.Log, "timing bare P-256 operations…")
-	r.Bare = measureBare(time.Second)
+	r.Bare = measureBare(min(cfg.Duration, time.Second))
 	rig, err := newRig(ctx, cfg, dir)
 	if err != nil {
 		return nil, err
@@ -92,7 +97,7 @@ func (rig *rig) measure(ctx context.Context, what string, cfg Config, r *Report)
 	case "sign":
 		r.Sign, err = rig.load(ctx, cfg, signSteps, func(ctx context.Context, l *lap) error { return rig.signOne(ctx, l, 1) })
 	case "wait":
-		r.Wait, err = rig.waiting(ctx, cfg.Browsers)
+		r.Wait, err = rig.waiting(ctx, cfg.Browsers, cfg.Hold)
 	case "batch":
 		r.Batch, err = rig.batch(ctx, cfg)
 	default:

@@ -29,7 +29,7 @@ func TestRun(t *testing.T) {
 		t.Skip("starts a database and a server")
 	}
 	r, err := Run(context.Background(), Config{What: []string{"login", "sign", "batch", "wait"}, Concurrency: 4, Duration: time.Second,
-		Citizens: 4, Browsers: 20, Documents: 5, Log: t.Output()})
+		Citizens: 4, Browsers: 20, WarmUp: 300 * time.Millisecond, Hold: 3 * time.Second, Documents: 5, Log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestRun(t *testing.T) {
 	if a := r.Sign.AuditEntries; a < 4.5 || a > 5.5 {
 		t.Errorf("a signature takes %.2f commits that act, want 5", a)
 	}
-	if r.Wait.FramesSeen < 20 || r.Batch.MakeRatio < 1 {
+	if r.Wait.FramesSeen < 10 || r.Batch.MakeRatio < 1 {
 		t.Errorf("%+v %+v", r.Wait, r.Batch)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // HTTP is what one JSON call costs that does nothing, through the same shell.
@@ -20,7 +21,7 @@ func (r *rig) measureHTTP(ctx context.Context, cfg Config) (*HTTP, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Duration = min(cfg.Duration, warmUp*2)
+	cfg.Duration = min(cfg.Duration, 4*time.Second)
 	load, err := r.load(ctx, cfg, []string{"call"}, func(ctx context.Context, l *lap) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.Empty, bytes.NewReader(body))
 		if err != nil {

@@ -109,7 +109,7 @@ func (r *rig) load(ctx context.Context, cfg Config, names []string, order func(c
 			}
 		})
 	}
-	pause(ctx, warmUp)
+	pause(ctx, cfg.WarmUp)
 	t.counting(true)
 	before, err := r.read(ctx)
 	counted, over := context.WithTimeout(ctx, cfg.Duration)

@@ -26,13 +26,11 @@ type Wait struct {
 	CPUPerSecond  float64 `json:"server_cpu_us_per_browser_second"` // one frame each two seconds included
 }
 
-const (
-	hold      = 20 * time.Second
-	perSource = 1000 // streams from one loopback address
-)
+// perSource is how many streams come from one loopback address.
+const perSource = 1000
 
 // waiting opens event streams of orders that nobody scans.
-func (r *rig) waiting(ctx context.Context, n int) (*Wait, error) {
+func (r *rig) waiting(ctx context.Context, n int, hold time.Duration) (*Wait, error) {
 	desks := make([]*softphone.Browser, n)
 	orders := make([]string, n)
 	group, making := errgroup.WithContext(ctx)
@@ -62,7 +60,7 @@ func (r *rig) waiting(ctx context.Context, n int) (*Wait, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.follow(ctx, desks, orders, before)
+	return r.follow(ctx, desks, orders, before, hold)
 }
 
 // footprint is the server's memory right after a collection.
@@ -80,7 +78,7 @@ func (r *rig) resident() (footprint, error) {
 	return footprint{rss, m.Goroutines}, err
 }
 
-func (r *rig) follow(ctx context.Context, desks []*softphone.Browser, orders []string, before footprint) (*Wait, error) {
+func (r *rig) follow(ctx context.Context, desks []*softphone.Browser, orders []string, before footprint, hold time.Duration) (*Wait, error) {
 	streams, stop := context.WithCancel(ctx)
 	defer stop()
 	var frames, broken atomic.Int64
@@ -109,7 +107,7 @@ func (r *rig) follow(ctx context.Context, desks []*softphone.Browser, orders []s
 			}
 		})
 	}
-	pause(ctx, 3*time.Second)
+	pause(ctx, min(hold, 3*time.Second)) // all open, the first pictures sent
 	seen, start := frames.Load(), time.Now()
 	cpu, err := cpuOf(r.child.Process.Pid)
 	if err != nil {
