@@ -24,7 +24,7 @@ const module = "sealgate"
 var rings = map[string]int{
 	"fault": 0, "i18n": 0, "certpath": 0, "cms": 0, "tsp": 0, "egress": 0,
 	"audit": 1, "keyring": 1, "keyring/hsm": 1, "agency": 1, "citizen": 1, "passkey": 1, "mds": 1,
-	"issuing": 2, "signing": 2, "sigverify": 2,
+	"issuing": 2, "signing": 2, "sigverify": 2, "evidence": 2,
 	"order": 3, "enrolment": 3, "devices": 3,
 	"front": 4, "oidc": 4, "jobs": 4,
 	"front/agencyapi": 4, "front/deviceapi": 4, "front/pages": 4, "front/pki": 4, "front/spapi": 4, "front/console": 4,
@@ -48,6 +48,7 @@ var sideways = map[string]string{
 	"passkey→mds":           "what is known of a model decides whether its passkeys are accepted",
 	"passkey→audit":         "stopping a model's devices is an audited act",
 	"signing→issuing":       "a signature names the certificate that was issued",
+	"evidence→signing":      "an approval's challenge has one definition",
 	"enrolment→order":       "binding a phone is an order of kind enrol",
 	"front/agencyapi→oidc":  "the provider issues and checks this door's access tokens",
 	"front/*→front":         "doors stand in the shell",

@@ -134,7 +134,7 @@ func (s *Service) register(ctx context.Context, e *Enrolment, r CredentialReques
 	if len(c.ID) < minCredentialID {
 		return nil, passkey.ErrMalformed
 	}
-	statement, err := newStatement(e.Order.ID, c, name, s.cfg.RelyingParty.RPID(), now)
+	statement, err := newStatement(e.Order.ID, c, attestation, name, s.cfg.RelyingParty.RPID(), now)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package enrolment
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -27,24 +28,37 @@ type Statement struct {
 	// passkey's public key, base64url without padding.
 	CredentialThumbprint string `json:"credential_thumbprint"`
 	CredentialID         string `json:"credential_id"` // base64url without padding
-	DeviceName           string `json:"device_name"`
-	RPID                 string `json:"rp_id"`
-	Time                 string `json:"time"`  // RFC 3339, UTC, milliseconds: when the passkey was made
-	Nonce                string `json:"nonce"` // 32 random bytes, base64url without padding
+	// Registration is RegistrationHash of how the passkey was made, base64url
+	// without padding: the card signs over it, so that nothing of it can be
+	// changed later, not even what an attestation of form "none" leaves unsigned.
+	Registration string `json:"registration"`
+	DeviceName   string `json:"device_name"`
+	RPID         string `json:"rp_id"`
+	Time         string `json:"time"`  // RFC 3339, UTC, milliseconds: when the passkey was made
+	Nonce        string `json:"nonce"` // 32 random bytes, base64url without padding
+}
+
+// RegistrationHash is SHA-256 over the SHA-256 of the attestation object and the
+// SHA-256 of clientDataJSON.
+func RegistrationHash(a *passkey.Attestation) [32]byte {
+	object, client := sha256.Sum256(a.AttestationObject), sha256.Sum256(a.ClientDataJSON)
+	return sha256.Sum256(append(object[:], client[:]...))
 }
 
 // newStatement gives the bytes to be signed.
-func newStatement(id order.ID, c *passkey.Credential, deviceName, rpID string, at time.Time) ([]byte, error) {
+func newStatement(id order.ID, c *passkey.Credential, a *passkey.Attestation, deviceName, rpID string, at time.Time) ([]byte, error) {
 	thumbprint, err := passkey.Thumbprint(c.PublicKey)
 	if err != nil {
 		return nil, err
 	}
+	registration := RegistrationHash(a)
 	nonce := make([]byte, 32)
 	_, _ = rand.Read(nonce) // never fails (crypto/rand)
 	raw, err := json.Marshal(Statement{
 		Version: 1, Purpose: StatementPurpose, Order: id,
 		CredentialThumbprint: base64.RawURLEncoding.EncodeToString(thumbprint[:]),
 		CredentialID:         base64.RawURLEncoding.EncodeToString(c.ID),
+		Registration:         base64.RawURLEncoding.EncodeToString(registration[:]),
 		DeviceName:           deviceName, RPID: rpID,
 		Time:  at.UTC().Format("2006-01-02T15:04:05.000Z"),
 		Nonce: base64.RawURLEncoding.EncodeToString(nonce),

@@ -1,0 +1,204 @@
+// Package evidence makes and judges the evidence of an approval: one JSON file
+// with everything that anybody needs to follow the chain
+//
+//	card → statement → credential → approval → content → documents → signatures
+//
+// without us, without a network and years later. api/EVIDENCE.md describes the
+// file and how to follow it by hand.
+//
+// A bundle holds nothing that no key has signed or that does not follow from
+// what is signed: no column of ours, no time of ours. So no byte of it can be
+// changed without a link of the chain breaking, and Verify names that link.
+package evidence
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"sealgate/internal/fault"
+)
+
+// Type and Version say what the file is.
+const (
+	Type    = "sealgate.evidence"
+	Version = 1
+)
+
+// Bounds on a bundle.
+const (
+	MaxBytes       = 16 << 20 // of the file; 2000 signatures fit
+	maxCertificate = 64 << 10 // bytes of one certificate
+	maxIssuers     = 8
+	maxRevocation  = 16
+	maxAnswer      = 2 << 20 // bytes of one OCSP answer or revocation list
+	maxProof       = 64 << 10
+	maxContent     = 2 << 20
+	maxClientData  = 4 << 10
+	maxAttestation = 32 << 10
+	maxSignatures  = 2000
+	maxSignature   = 64 << 10
+	maxLeftOut     = 2000
+	maxOther       = 4 << 10 // authenticator data, keys, assertion signatures
+	maxText        = 300     // of rp_id and origin
+)
+
+var (
+	// ErrNotFound: there is no approval of this order.
+	ErrNotFound = fault.New(fault.NotFound, "evidence_not_found")
+	// ErrMalformed: not an evidence bundle, or beyond a bound.
+	ErrMalformed = fault.New(fault.Invalid, "evidence_malformed")
+)
+
+// Bundle is the evidence of one approval. Byte strings are base64url without
+// padding in JSON.
+type Bundle struct {
+	Type         string        `json:"type"` // Type
+	Version      int           `json:"v"`    // Version
+	Card         *Card         `json:"card"`
+	Registration *Registration `json:"registration"`
+	Approval     *Approval     `json:"approval"`
+	// Mobile and Signatures are there for sign orders.
+	Mobile     *Mobile     `json:"mobile,omitempty"`
+	Signatures []Signature `json:"signatures,omitempty"`
+	// SHA256 is over the file as it is without this member. It finds accidents;
+	// whoever changes a bundle with intent changes it too, and is found by the
+	// links.
+	SHA256 Bytes `json:"sha256"`
+}
+
+// Card is the citizen certificate that bound the phone.
+type Card struct {
+	Certificate Bytes `json:"certificate"` // DER
+	// Issuers lead from the certificate to the anchor, without it.
+	Issuers []Bytes `json:"issuers"`
+	// Revocation is what was known of each certificate when the phone was bound.
+	Revocation []Answer `json:"revocation"`
+	// Proof is the card's CMS SignedData with the statement inside.
+	Proof Bytes `json:"proof"`
+}
+
+// Answer is one answer about the status of one certificate.
+type Answer struct {
+	Certificate Bytes  `json:"certificate"` // SHA-256 of its DER
+	Source      string `json:"source"`      // ocsp or crl
+	// Answer is the OCSPResponse or CertificateList, DER. A list too great to
+	// keep is named by its hash, and has to be brought from the CA's archive.
+	Answer Bytes `json:"answer,omitempty"`
+	SHA256 Bytes `json:"sha256,omitempty"`
+}
+
+// Registration is how the passkey came to be.
+type Registration struct {
+	Content           Bytes `json:"content,omitempty"` // of the enrol order; its hash was the challenge
+	AttestationObject Bytes `json:"attestation_object"`
+	ClientDataJSON    Bytes `json:"client_data_json"`
+}
+
+// Approval is the assertion over the order's content.
+type Approval struct {
+	Content           Bytes  `json:"content"` // RFC 8785 JSON, exactly as signed
+	LeftOut           []int  `json:"left_out"`
+	CredentialID      Bytes  `json:"credential_id"`
+	COSEKey           Bytes  `json:"cose_key"`
+	RPID              string `json:"rp_id"`
+	Origin            string `json:"origin"`
+	AuthenticatorData Bytes  `json:"authenticator_data"`
+	ClientDataJSON    Bytes  `json:"client_data_json"`
+	Signature         Bytes  `json:"signature"`
+}
+
+// Mobile is the certificate whose key signed the documents.
+type Mobile struct {
+	Certificate Bytes   `json:"certificate"` // DER
+	Issuers     []Bytes `json:"issuers"`
+}
+
+// Signature is one document's detached CMS (.p7s).
+type Signature struct {
+	Document int   `json:"document"` // its place in the content, from 0
+	CMS      Bytes `json:"cms"`
+}
+
+// Rows are what is stored of one approval.
+type Rows struct {
+	Order uuid.UUID
+	// The binding of the device.
+	CardCertificate, Proof            []byte
+	Revocation                        []Answer
+	EnrolContent                      []byte // nil when the enrol order was purged
+	AttestationObject, EnrolClient    []byte
+	CredentialID, COSEKey             []byte
+	Content                           []byte
+	LeftOut                           []int
+	AuthenticatorData, ClientDataJSON []byte
+	Signature                         []byte
+	RPID                              string
+	// For sign orders.
+	MobileCertificate []byte
+	MobileIssuers     [][]byte
+	Signatures        []Signature
+}
+
+// Store reads what is kept.
+type Store interface {
+	// Rows reads one approval with all that belongs to it, in one transaction;
+	// ErrNotFound where there is none.
+	Rows(ctx context.Context, order uuid.UUID) (*Rows, error)
+}
+
+// Builder makes bundles.
+type Builder struct {
+	store   Store
+	issuers [][]byte
+}
+
+// NewBuilder makes a Builder. cardIssuers are the configured CA certificates
+// below the card anchors, DER: what leads from a card to its anchor goes into
+// the bundle.
+func NewBuilder(store Store, cardIssuers [][]byte) (*Builder, error) {
+	if store == nil {
+		return nil, errors.New("evidence: a store is needed")
+	}
+	return &Builder{store: store, issuers: cardIssuers}, nil
+}
+
+// Build makes the bundle of an approved order.
+func (b *Builder) Build(ctx context.Context, order uuid.UUID) (*Bundle, error) {
+	rows, err := b.store.Rows(ctx, order)
+	if err != nil {
+		return nil, err
+	}
+	return b.bundle(rows)
+}
+
+func (b *Builder) bundle(r *Rows) (*Bundle, error) {
+	client, err := readClientData(r.ClientDataJSON)
+	if err != nil {
+		return nil, err
+	}
+	out := &Bundle{
+		Type: Type, Version: Version,
+		Card:         &Card{Certificate: r.CardCertificate, Issuers: pathOf(r.CardCertificate, b.issuers), Revocation: r.Revocation, Proof: r.Proof},
+		Registration: &Registration{Content: r.EnrolContent, AttestationObject: r.AttestationObject, ClientDataJSON: r.EnrolClient},
+		Approval: &Approval{
+			Content: r.Content, LeftOut: r.LeftOut, CredentialID: r.CredentialID, COSEKey: r.COSEKey, RPID: r.RPID, Origin: client.Origin,
+			AuthenticatorData: r.AuthenticatorData, ClientDataJSON: r.ClientDataJSON, Signature: r.Signature,
+		},
+		Signatures: r.Signatures,
+	}
+	if out.Approval.LeftOut == nil {
+		out.Approval.LeftOut = []int{}
+	}
+	if out.Card.Revocation == nil {
+		out.Card.Revocation = []Answer{}
+	}
+	if len(r.MobileCertificate) > 0 {
+		out.Mobile = &Mobile{Certificate: r.MobileCertificate, Issuers: pathOf(r.MobileCertificate, r.MobileIssuers)}
+	}
+	if out.Card.Proof, err = plainProof(r.Proof, r.CardCertificate); err != nil {
+		return nil, err
+	}
+	return out, out.Seal()
+}
