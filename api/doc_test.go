@@ -23,8 +23,6 @@ import (
 	"sealgate/internal/postgres/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
-
 // pages are the routes that answer people: HTML, redirects, pictures, files of
 // the pages. Whatever is not here must be in the document.
 var pages = []string{
