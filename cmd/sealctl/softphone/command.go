@@ -35,7 +35,7 @@ func Command() *cobra.Command {
 		Long: `A phone without a browser. It uses the same public API as the phone app and
 keeps its passkeys in a file, in the clear: for tests only.
 
-  sealctl softphone enrol   --server http://localhost:8080 --id A123000013 --card 1 --pin 12345678
+  sealctl softphone enrol   --server http://localhost:8080 --id A123000018 --card 1 --pin 12345678
   sealctl softphone approve --server http://localhost:8080 --frame 'http://localhost:8080/q/…'
   sealctl softphone auto    --server http://localhost:8080   (one link a line on standard input)`,
 	}
