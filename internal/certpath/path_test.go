@@ -133,7 +133,9 @@ func TestAnchorsOwnLimitsCount(t *testing.T) {
 		"names": {func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{constraint(0xa1, der(0x82, []byte("example")))}
 		}, certpath.RuleNameConstraints},
-		"validity": {func(c *x509.Certificate) { c.NotBefore, c.NotAfter = time.Now().AddDate(-2, 0, 0), time.Now().AddDate(-1, 0, 0) }, certpath.RuleValidity},
+		"validity": {func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Now().AddDate(-2, 0, 0), time.Now().AddDate(-1, 0, 0)
+		}, certpath.RuleValidity},
 	} {
 		tpl := named("root")
 		tc.change(&tpl)

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/singleflight"
 
 	"sealgate/internal/audit"
 	"sealgate/internal/fault"
@@ -110,6 +111,9 @@ type Certificate struct {
 	RevokedAt                  *time.Time
 	Reason                     int
 	CreatedAt                  time.Time
+	// List is the part of the revocation list that the certificate names; the
+	// zero value is the complete list alone.
+	List Part
 }
 
 // Issued is the audit entry of issuing this certificate.
@@ -136,12 +140,26 @@ type Status struct {
 	Reason    int
 }
 
+// RevocationQuery asks for the lines of a revocation list.
+type RevocationQuery struct {
+	Authority string
+	List      Part
+	// After keeps certificates on the list that have ended for less than this.
+	After time.Duration
+	// Unless is the mark of the list at hand: nothing is read if it still holds.
+	// Negative: read in any case.
+	Unless int64
+}
+
 // Revocations is what a revocation list has to say.
 type Revocations struct {
+	// Mark counts the changes of the authority's revocations. It is of the same
+	// snapshot as Entries, so a greater mark is never an older state.
+	Mark int64
 	// At is the database's clock when it was read, microseconds: with many
-	// nodes, the one clock that gives list numbers that only rise.
+	// nodes, the one clock they share.
 	At      time.Time
-	Entries []Status
+	Entries []Status // none if Mark is RevocationQuery.Unless
 }
 
 // Store keeps authorities and the register.
@@ -155,8 +173,10 @@ type Store interface {
 	Certificate(ctx context.Context, serial []byte) (Certificate, error)
 	// Statuses reads the state of the given serial numbers; unknown ones are left out.
 	Statuses(ctx context.Context, authority string, serials [][]byte) ([]Status, error)
-	// Revocations lists what is revoked, or held, and not expired for longer than after.
-	Revocations(ctx context.Context, authority string, after time.Duration) (Revocations, error)
+	// Revocations lists what is revoked, or held.
+	Revocations(ctx context.Context, q RevocationQuery) (Revocations, error)
+	// Population is about how many certificates of an authority have not ended.
+	Population(ctx context.Context, authority string) (int64, error)
 	// Revoke takes a certificate from good or held to revoked; ErrNotFound, ErrRevoked.
 	Revoke(ctx context.Context, s Status, e audit.Entry) error
 }
@@ -179,8 +199,11 @@ type Config struct {
 	// Life of a mobile certificate; 0: one year, which is also the most.
 	Life time.Duration
 	// ListLife is how long a revocation list is valid, 0: 24 h; ListRefresh is
-	// how often a node makes a new one, 0: 5 minutes.
+	// how often a node makes a new one though nothing has changed, 0: 5 minutes.
 	ListLife, ListRefresh time.Duration
+	// ListEntries is from how many certificates on the list is published in
+	// parts, so that no part can get longer; 0: 10,000.
+	ListEntries int
 	// StatusLife is how long an OCSP answer is valid; 0: 10 minutes.
 	StatusLife time.Duration
 	Now        func() time.Time // nil: time.Now
@@ -201,9 +224,11 @@ type CA struct {
 
 	mu          sync.Mutex
 	authorities map[string]*authority
-	lists       map[string]cachedList
+	lists       map[listName]*PublishedList
+	parts       partCount
 	lintKey     crypto.Signer
 	tsa         *tsp.Responder
+	making      singleflight.Group
 }
 
 var _ Issuer = (*CA)(nil)
@@ -211,11 +236,6 @@ var _ Issuer = (*CA)(nil)
 type authority struct {
 	Authority
 	cert *x509.Certificate
-}
-
-type cachedList struct {
-	der   []byte
-	until time.Time
 }
 
 // New checks the configuration. Call Bootstrap before use.
@@ -235,13 +255,17 @@ func New(cfg Config) (*CA, error) {
 	setDefault(&cfg.ListLife, 24*time.Hour)
 	setDefault(&cfg.ListRefresh, 5*time.Minute)
 	setDefault(&cfg.StatusLife, 10*time.Minute)
+	setDefault(&cfg.ListEntries, 10_000)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.ListEntries < 1 {
+		return nil, errors.New("issuing: a part of a list has at least one entry")
 	}
 	if cfg.Life > maxLife || cfg.ListRefresh > cfg.ListLife {
 		return nil, errors.New("issuing: a certificate lives at most a year, and lists are renewed before they end")
 	}
-	ca := &CA{cfg: cfg, lists: map[string]cachedList{}}
+	ca := &CA{cfg: cfg, lists: map[listName]*PublishedList{}}
 	if ca.policy, _, err = parsePolicy(cfg.Policy); err != nil {
 		return nil, err
 	}
@@ -324,7 +348,7 @@ func (ca *CA) Revoke(ctx context.Context, serial []byte, reason int, by audit.En
 	by.Act = audit.CertificateRevoked
 	s := Status{Serial: serial, State: Revoked, RevokedAt: ca.cfg.Now().UTC(), Reason: reason}
 	err := ca.cfg.Store.Revoke(ctx, s, by.With(audit.KeySerial, fmt.Sprintf("%x", serial)).WithInt(audit.KeyReason, reason))
-	if err == nil {
+	if err == nil { // at once on this node, elsewhere after checkLists
 		ca.mu.Lock()
 		clear(ca.lists)
 		ca.mu.Unlock()

@@ -10,6 +10,8 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"sealgate/internal/certpath"
@@ -47,7 +49,7 @@ var rules = []rule{
 		return must(len(s.cert.SubjectKeyId) == 20 && bytes.Equal(s.cert.AuthorityKeyId, s.issuer.SubjectKeyId), "identifiers do not match")
 	}},
 	{"status_locations", "RFC 5280 §4.2.1.13, §4.2.2.1", func(s subject) error {
-		return must(len(s.cert.OCSPServer) == 1 && len(s.cert.IssuingCertificateURL) == 1 && len(s.cert.CRLDistributionPoints) == 1, "a location is missing")
+		return must(len(s.cert.OCSPServer) == 1 && len(s.cert.IssuingCertificateURL) == 1 && namesItsList(s), "a location is missing or not its own")
 	}},
 	{"extensions_known", "RFC 5280 §4.2", checkExtensions},
 	{"issuer_matches", "RFC 5280 §4.1.2.4", func(s subject) error {
@@ -148,6 +150,24 @@ func checkKey(s subject) error {
 		return errors.New("the mobile key is the card's key")
 	}
 	return nil
+}
+
+// namesItsList: the complete list, after the certificate's own part if there are parts.
+func namesItsList(s subject) bool {
+	points := s.cert.CRLDistributionPoints
+	if len(points) == 0 {
+		return false
+	}
+	var p Part
+	if len(points) > 1 {
+		if _, err := fmt.Sscanf(strings.TrimPrefix(points[0], s.ca.cfg.BaseURL), pathPart, &p.Of, &p.Part); err != nil || p.Of < 2 || !p.valid() {
+			return false
+		}
+		if p != partOf(s.cert.SerialNumber.FillBytes(make([]byte, serialSize)), p.Of) {
+			return false
+		}
+	}
+	return slices.Equal(points, s.ca.points(p))
 }
 
 // mobileExtensions lists every extension of a mobile certificate and whether

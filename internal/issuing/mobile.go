@@ -51,6 +51,13 @@ func (ca *CA) Issue(ctx context.Context, r MobileRequest) (Certificate, error) {
 	if err != nil {
 		return Certificate{}, err
 	}
+	of, err := ca.partsNow(ctx)
+	if err != nil {
+		return Certificate{}, err
+	}
+	serial := tpl.SerialNumber.FillBytes(make([]byte, serialSize))
+	list := partOf(serial, of)
+	tpl.CRLDistributionPoints = ca.points(list)
 	tbs, err := ca.lint(tpl, issuer.cert, r)
 	if err != nil {
 		return Certificate{}, err
@@ -71,7 +78,7 @@ func (ca *CA) Issue(ctx context.Context, r MobileRequest) (Certificate, error) {
 		return Certificate{}, errors.New("issuing: the signed certificate is not the one that was checked")
 	}
 	return Certificate{
-		ID: uuid.Must(uuid.NewV7()), Serial: tpl.SerialNumber.FillBytes(make([]byte, serialSize)),
+		ID: uuid.Must(uuid.NewV7()), Serial: serial, List: list,
 		CitizenID: r.CitizenID, DeviceID: r.DeviceID, KeyID: r.KeyID, Authority: Issuing, DER: der,
 		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, State: Good,
 		CreatedAt: ca.cfg.Now().UTC().Truncate(time.Microsecond),

@@ -4,68 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
-	"fmt"
 	"math/big"
 	"time"
 
 	"sealgate/internal/certpath"
 )
-
-// keepExpired is how long a revoked certificate stays on the list after its
-// end, so that a verifier of yesterday's signature still finds it.
-const keepExpired = 30 * 24 * time.Hour
-
-// List gives the complete revocation list of root or issuing CA in DER, and the
-// time until which this node will give the same one. What is revoked on this
-// node appears at once, elsewhere after Config.ListRefresh.
-func (ca *CA) List(ctx context.Context, name string) (der []byte, until time.Time, err error) {
-	if name != Root && name != Issuing {
-		return nil, time.Time{}, fmt.Errorf("issuing: %q has no revocation list", name)
-	}
-	now := ca.cfg.Now()
-	ca.mu.Lock()
-	cached, ok := ca.lists[name]
-	ca.mu.Unlock()
-	if ok && now.Before(cached.until) {
-		return cached.der, cached.until, nil
-	}
-	der, err = ca.makeList(ctx, name)
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	until = now.Add(ca.cfg.ListRefresh)
-	ca.mu.Lock()
-	ca.lists[name] = cachedList{der, until}
-	ca.mu.Unlock()
-	return der, until, nil
-}
-
-// makeList: the number is the database's clock in microseconds: it only rises
-// (RFC 5280 §5.2.3), whichever node asks, and needs no write.
-func (ca *CA) makeList(ctx context.Context, name string) ([]byte, error) {
-	issuer, err := ca.authority(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	revoked, err := ca.cfg.Store.Revocations(ctx, name, keepExpired)
-	if err != nil {
-		return nil, err
-	}
-	signer, err := ca.signer(ctx, issuer)
-	if err != nil {
-		return nil, err
-	}
-	tpl := &x509.RevocationList{
-		Number:     big.NewInt(revoked.At.UnixMicro()),
-		ThisUpdate: revoked.At.UTC().Truncate(time.Second),
-		NextUpdate: revoked.At.Add(ca.cfg.ListLife).UTC().Truncate(time.Second),
-	}
-	for _, s := range revoked.Entries {
-		tpl.RevokedCertificateEntries = append(tpl.RevokedCertificateEntries, x509.RevocationListEntry{
-			SerialNumber: new(big.Int).SetBytes(s.Serial), RevocationTime: s.RevokedAt.UTC(), ReasonCode: s.Reason})
-	}
-	return x509.CreateRevocationList(rand.Reader, tpl, issuer.cert, signer)
-}
 
 // StatusLife is how long an OCSP answer is valid.
 func (ca *CA) StatusLife() time.Duration { return ca.cfg.StatusLife }

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -71,9 +70,9 @@ func (s IssuingStore) CreateAuthorities(ctx context.Context, list []issuing.Auth
 // caller's transaction (the binding of a phone).
 func insertMobileCertificate(ctx context.Context, tx pgx.Tx, c issuing.Certificate) error {
 	if _, err := tx.Exec(ctx, `
-INSERT INTO mobile_certificates (id, serial, citizen_id, device_id, key_id, authority, der, not_before, not_after, state, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'good', $10)`,
-		c.ID, c.Serial, c.CitizenID, c.DeviceID, c.KeyID, c.Authority, c.DER, c.NotBefore, c.NotAfter, c.CreatedAt); err != nil {
+INSERT INTO mobile_certificates (id, serial, citizen_id, device_id, key_id, authority, der, not_before, not_after, state, created_at, list_of, list_part)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'good', $10, $11, $12)`,
+		c.ID, c.Serial, c.CitizenID, c.DeviceID, c.KeyID, c.Authority, c.DER, c.NotBefore, c.NotAfter, c.CreatedAt, max(1, c.List.Of), c.List.Part); err != nil {
 		return err
 	}
 	return insertAudit(ctx, tx, c.Issued())
@@ -107,16 +106,42 @@ WHERE serial = ANY ($1) AND authority = $2`, serials, authority)
 	return pgx.CollectRows(rows, scanStatus)
 }
 
-// Revocations lists what is revoked or held as of the database's clock.
-func (s IssuingStore) Revocations(ctx context.Context, authority string, after time.Duration) (issuing.Revocations, error) {
+// Population counts the certificates of an authority that have not ended.
+// Beyond some hundred thousand the planner's estimate of the table serves: it
+// decides how many parts a list gets and need not be exact.
+func (s IssuingStore) Population(ctx context.Context, authority string) (int64, error) {
+	const countBelow = 200_000
+	var n int64
+	err := s.db.Pool.QueryRow(ctx, `
+SELECT CASE WHEN reltuples > $2 THEN reltuples::bigint
+  ELSE (SELECT count(*) FROM mobile_certificates WHERE authority = $1 AND not_after > now()) END
+FROM pg_class WHERE oid = 'mobile_certificates'::regclass`, authority, countBelow).Scan(&n)
+	return n, err
+}
+
+const revocationMark = `SELECT coalesce((SELECT changed FROM revocation_marks WHERE authority = $1), 0), clock_timestamp()`
+
+// Revocations lists what is revoked or held as of the database's clock, unless
+// nothing has changed since q.Unless. Mark and lines are of one snapshot.
+func (s IssuingStore) Revocations(ctx context.Context, q issuing.RevocationQuery) (issuing.Revocations, error) {
 	var r issuing.Revocations
+	if q.Unless >= 0 {
+		err := s.db.Pool.QueryRow(ctx, revocationMark, q.Authority).Scan(&r.Mark, &r.At)
+		if err != nil || r.Mark == q.Unless {
+			return r, err
+		}
+	}
 	err := pgx.BeginTxFunc(ctx, s.db.Pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&r.At); err != nil {
+		if err := tx.QueryRow(ctx, revocationMark, q.Authority).Scan(&r.Mark, &r.At); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, `
+		sql, args := `
 SELECT serial, state, revoked_at, coalesce(reason, 0) FROM mobile_certificates
-WHERE revoked_at IS NOT NULL AND authority = $1 AND not_after > $2 ORDER BY revoked_at, serial`, authority, r.At.Add(-after))
+WHERE revoked_at IS NOT NULL AND authority = $1 AND not_after > $2`, []any{q.Authority, r.At.Add(-q.After)}
+		if q.List.Of > 1 {
+			sql, args = sql+` AND list_of = $3 AND list_part = $4`, append(args, q.List.Of, q.List.Part)
+		}
+		rows, err := tx.Query(ctx, sql+` ORDER BY revoked_at, serial`, args...)
 		if err != nil {
 			return err
 		}

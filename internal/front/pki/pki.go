@@ -3,7 +3,8 @@
 //
 //	GET  /pki/root.cer, /pki/issuing.cer   certificates (DER)
 //	GET  /pki/ca.pem                       both, for openssl -CAfile
-//	GET  /pki/root.crl, /pki/issuing.crl   revocation lists
+//	GET  /pki/root.crl, /pki/issuing.crl   revocation lists, complete
+//	GET  /pki/issuing-{of}-{part}.crl      part of the issuing CA's list
 //	POST /pki/ocsp, GET /pki/ocsp/{base64} OCSP (RFC 6960 appendix A)
 //	POST /pki/tsa                          time stamps (RFC 3161 §3.4)
 //
@@ -38,6 +39,10 @@ const (
 	maxTSARequest  = 16 << 10
 )
 
+// maxAgeOCSP is how long caches on the way may hand out an answer. RFC 5019 §6
+// would allow longer; here a revocation counts within a second.
+const maxAgeOCSP = time.Second
+
 // Media types (RFC 2585 §4, RFC 6960 appendix C, RFC 3161 §3.4, RFC 8555 §9.1).
 const (
 	typeCertificate  = "application/pkix-cert"
@@ -71,6 +76,8 @@ func Mount(r chi.Router, cfg Config) error {
 		r.Get(path, handler)
 		r.Head(path, handler)
 	}
+	r.Get(issuing.RoutePart, d.part)
+	r.Head(issuing.RoutePart, d.part)
 	r.Post(issuing.PathOCSP, d.postOCSP)
 	r.Get(issuing.PathOCSP+"/*", d.getOCSP)
 	r.Post(issuing.PathTSA, d.postTSA)
@@ -101,23 +108,46 @@ func (d door) bundle(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d door) list(name string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		der, until, err := d.cfg.CA.List(r.Context(), name)
-		if err != nil {
-			d.unavailable(w, r, err)
-			return
-		}
-		serve(w, r, typeList, der, time.Time{}, time.Until(until))
+	return func(w http.ResponseWriter, r *http.Request) { d.serveList(w, r, name, issuing.Part{}) }
+}
+
+func (d door) part(w http.ResponseWriter, r *http.Request) {
+	of, err1 := strconv.Atoi(chi.URLParam(r, "of"))
+	part, err2 := strconv.Atoi(chi.URLParam(r, "part"))
+	p := issuing.Part{Of: of, Part: part}
+	if err1 != nil || err2 != nil || of < 2 || r.URL.Path != p.PathPart() {
+		http.NotFound(w, r)
+		return
 	}
+	d.serveList(w, r, issuing.Issuing, p)
+}
+
+// serveList lets caches keep a list but ask each time whether it is still the
+// one: a revocation counts within a second, on any node.
+func (d door) serveList(w http.ResponseWriter, r *http.Request, name string, part issuing.Part) {
+	l, err := d.cfg.CA.ListPart(r.Context(), name, part)
+	if errors.Is(err, issuing.ErrNotFound) {
+		http.NotFound(w, r)
+		return
+	}
+	if err != nil {
+		d.unavailable(w, r, err)
+		return
+	}
+	serveTagged(w, r, typeList, l.DER, l.Tag, time.Time{}, 0)
 }
 
 // serve answers GET and HEAD, conditional ones too, with something public that
 // stays the same for a while.
 func serve(w http.ResponseWriter, r *http.Request, mediaType string, body []byte, modified time.Time, fresh time.Duration) {
 	sum := sha256.Sum256(body)
+	serveTagged(w, r, mediaType, body, hex.EncodeToString(sum[:12]), modified, fresh)
+}
+
+func serveTagged(w http.ResponseWriter, r *http.Request, mediaType string, body []byte, tag string, modified time.Time, fresh time.Duration) {
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
-	h.Set("ETag", `"`+hex.EncodeToString(sum[:12])+`"`)
+	h.Set("ETag", `"`+tag+`"`)
 	h.Set("Cache-Control", "public, no-transform, max-age="+seconds(fresh))
 	http.ServeContent(w, r, "", modified, bytes.NewReader(body))
 }
@@ -154,8 +184,7 @@ func (d door) getOCSP(w http.ResponseWriter, r *http.Request) {
 		write(w, typeOCSPResponse, response)
 		return
 	}
-	// Half the answer's life: what a cache hands out is still valid for a while.
-	serve(w, r, typeOCSPResponse, response, time.Time{}, d.cfg.CA.StatusLife()/2)
+	serve(w, r, typeOCSPResponse, response, time.Time{}, maxAgeOCSP)
 }
 
 // ocsp gives the response and whether it is for this request alone.

@@ -19,6 +19,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"golang.org/x/crypto/ocsp"
 
+	"sealgate/internal/certpath"
 	"sealgate/internal/front/pki"
 	"sealgate/internal/issuing"
 	"sealgate/internal/keyring"
@@ -112,6 +113,34 @@ func TestCertificatesAndLists(t *testing.T) {
 	}
 }
 
+// The parts of the issuing CA's list are there whether or not anybody names them
+// yet; what is no part is not found.
+func TestPartsOfTheList(t *testing.T) {
+	server, ca := newDoor(t)
+	anchors, _ := ca.Anchors(context.Background())
+	for path, want := range map[string]int{
+		"/pki/issuing-2-0.crl": 200, "/pki/issuing-2-1.crl": 200, "/pki/issuing-1024-1023.crl": 200,
+		"/pki/issuing-2-2.crl": 404, "/pki/issuing-3-0.crl": 404, "/pki/issuing-1-0.crl": 404, "/pki/issuing-02-1.crl": 404,
+		"/pki/issuing-2048-1.crl": 404, "/pki/issuing-x-1.crl": 404, "/pki/root-2-0.crl": 404, "/pki/issuing-99999999999999999999-1.crl": 404,
+	} {
+		status, header, body := call(t, "GET", server.URL+path, "", nil)
+		if status != want {
+			t.Errorf("%s: %d, want %d", path, status, want)
+		}
+		if want != 200 {
+			continue
+		}
+		l, err := certpath.ParseCRL(body)
+		if err != nil || l.Verify(anchors[1]) != nil || header.Get("Cache-Control") != "public, no-transform, max-age=0" {
+			t.Errorf("%s: %v %v", path, err, header)
+		}
+		named := x509.Certificate{RawIssuer: anchors[1].RawSubject}
+		if l.Covers(&named) == nil {
+			t.Errorf("%s: covers certificates that do not name it", path)
+		}
+	}
+}
+
 func TestOCSP(t *testing.T) {
 	server, ca := newDoor(t)
 	anchors, _ := ca.Anchors(context.Background())
@@ -135,7 +164,7 @@ func TestOCSP(t *testing.T) {
 	path := server.URL + "/pki/ocsp/" + url.PathEscape(base64.StdEncoding.EncodeToString(request))
 	status, header, body = call(t, "GET", path, "", nil)
 	good("GET", status, header, body)
-	if header.Get("Cache-Control") != "public, no-transform, max-age=300" {
+	if header.Get("Cache-Control") != "public, no-transform, max-age=1" {
 		t.Errorf("GET: %v", header)
 	}
 	for name, c := range map[string]struct {
