@@ -30,6 +30,7 @@ const (
 	EnrolCompleted  Act = "enrol.completed"
 	EnrolRefused    Act = "enrol.refused"
 	CardRevoked     Act = "card.revoked" // a citizen certificate was found revoked
+	CardExpired     Act = "card.expired" // a citizen certificate with devices has ended
 )
 
 // Devices.

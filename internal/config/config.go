@@ -80,6 +80,9 @@ type Card struct {
 	AnchorsDir       string `key:"anchors_dir" file:"yes" doc:"directory with the root certificates (*.cer, *.crt, *.pem) that citizen cards must lead to"`
 	IntermediatesDir string `key:"intermediates_dir" file:"yes" doc:"directory with the certificates of the authorities between card and root"`
 	PolicyOID        string `key:"policy_oid" default:"2.16.886.101.0.3.3" doc:"certificate policy a card's certificate must name (GPKI assurance level 3)"`
+	// How old the last look at a card's revocation status may be.
+	StatusMaxAge time.Duration `key:"status_max_age" default:"24h" min:"1m" max:"168h" doc:"a document is signed only when the card's status was learnt within this time; else it is asked first, and no answer means no signature"`
+	LoginGrace   time.Duration `key:"login_grace" default:"168h" min:"1m" max:"720h" doc:"the same for logins: how long an authority that does not answer may be bridged; at least card.status_max_age"`
 }
 
 // Egress says what the server may fetch (OCSP, CRLs, webhooks).

@@ -97,7 +97,7 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 	case !d.CitizenActive:
 		return nil, ErrCitizenFrozen
 	case !d.Active:
-		return nil, ErrDeviceStopped
+		return nil, d.Stopped()
 	case !bytes.Equal(assertion.UserHandle, d.UserHandle):
 		return nil, ErrDeviceUnknown
 	case o.SubjectCitizenID != nil && *o.SubjectCitizenID != d.CitizenID:
@@ -116,8 +116,16 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 		return nil, s.stopCloned(ctx, o, d, r, err)
 	}
 	acr := reachedACR(o.ClaimSource, d.Credential.Attested)
+	if d.CooldownUntil != nil && now.Before(*d.CooldownUntil) {
+		acr = ACRQR // added from another phone only just now
+	}
 	if !ACRSatisfies(acr, content.demanded().MinimumACR) {
 		return nil, ErrRoadRefused
+	}
+	if s.cfg.Card != nil {
+		if err := s.cfg.Card(ctx, d.Card.ID, d.Card.CheckedAt, d.Card.NotAfter, o.Kind == Sign); err != nil {
+			return nil, err
+		}
 	}
 	auth, err := authorization(o, d, r.LeftOut)
 	if err != nil {

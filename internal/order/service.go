@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"sealgate/internal/audit"
+	"sealgate/internal/citizen"
 	"sealgate/internal/fault"
 	"sealgate/internal/passkey"
 	"sealgate/internal/signing"
@@ -25,7 +26,26 @@ type Device struct {
 	Credential    passkey.Credential
 	// Certificate is the mobile certificate that signs, nil where there is none in force.
 	Certificate *Certificate
+	// StopReason is why it is not active, a fixed word of package citizen.
+	StopReason string
+	// CooldownUntil: until then the device is new and reaches only ACRQR.
+	CooldownUntil *time.Time
+	// Card is the citizen certificate that bound the device.
+	Card Card
 }
+
+// Card is what is known of the citizen certificate behind a device.
+type Card struct {
+	ID                  uuid.UUID
+	CheckedAt, NotAfter time.Time
+}
+
+// CardFunc decides whether the card behind a device may still stand behind an
+// approval; signing says that documents are signed. nil means that it may.
+type CardFunc func(ctx context.Context, id uuid.UUID, checkedAt, notAfter time.Time, signing bool) error
+
+// Stopped is why a device that is not active may not approve.
+func (d *Device) Stopped() error { return citizen.StopFault(d.StopReason, ErrDeviceStopped) }
 
 // Certificate points to a citizen's mobile certificate and its key.
 type Certificate struct {
@@ -160,6 +180,7 @@ type Config struct {
 	MaxDocuments int
 	CodeMAC      func(digits string) []byte
 	Suspend      SuspendFunc
+	Card         CardFunc // nil: cards are not looked at again
 	EnrolOptions EnrolOptionsFunc
 	// Finish is told of every approved sign order; it must return at once.
 	Finish func(id uuid.UUID)

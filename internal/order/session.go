@@ -159,7 +159,7 @@ func (p *Phone) judge(ctx context.Context, d *Device, a *passkey.Assertion, toke
 		return nil, ErrCitizenFrozen
 	}
 	if !d.Active {
-		return nil, ErrDeviceStopped
+		return nil, d.Stopped()
 	}
 	verified, err := p.rp.Verify(a, d.Credential, p.challenge(token))
 	if errors.Is(err, passkey.ErrCounter) {

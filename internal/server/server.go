@@ -102,6 +102,7 @@ func (s *Server) tasks() []jobs.Task {
 	return []jobs.Task{
 		{Name: "orders that ran out", Every: 10 * time.Second, Run: s.services.orders.Sweep},
 		{Name: "approved orders without signatures", Every: 5 * time.Second, Run: s.services.finishLeftOvers},
+		{Name: "citizen cards", Every: time.Hour, Run: s.services.cards.Sweep},
 		{Name: "partitions", Every: time.Hour, Run: func(ctx context.Context) error { return s.db.EnsurePartitions(ctx, partitionDays) }},
 		{Name: "used challenges", Every: time.Hour, Run: func(ctx context.Context) error { return s.db.ForgetChallenges(ctx, time.Now()) }},
 	}

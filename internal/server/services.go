@@ -27,6 +27,7 @@ type services struct {
 	hub        *order.Hub
 	citizens   *citizen.Registry
 	devices    *devices.Service
+	cards      *devices.Cards
 	ca         *issuing.CA
 	anchorsPEM []byte
 	signing    *signing.Service
@@ -56,6 +57,11 @@ func newServices(ctx context.Context, opts Options, db *postgres.DB, f *foundati
 		return nil, err
 	}
 	if s.devices, err = devices.New(devices.Config{Store: db.Devices(), Changed: s.ca.Changed}); err != nil {
+		return nil, err
+	}
+	s.cards, err = devices.NewCards(devices.CardsConfig{Store: db.Devices(), Validator: f.validator, MaxAge: opts.Config.Card.StatusMaxAge,
+		LoginGrace: max(opts.Config.Card.LoginGrace, opts.Config.Card.StatusMaxAge), Changed: s.ca.Changed, Log: opts.Log})
+	if err != nil {
 		return nil, err
 	}
 	if err = s.signatures(opts, db, f); err != nil {
@@ -154,7 +160,7 @@ func (s *services) ordering(opts Options, db *postgres.DB, f *foundation) error 
 			m.Write([]byte(digits))
 			return m.Sum(nil)
 		},
-		Suspend: s.suspend, EnrolOptions: s.enrolments.CreationOptions, Finish: s.finisher.Add, Hub: s.hub, Log: opts.Log,
+		Suspend: s.suspend, Card: s.cards.AtUse, EnrolOptions: s.enrolments.CreationOptions, Finish: s.finisher.Add, Hub: s.hub, Log: opts.Log,
 	})
 	return err
 }

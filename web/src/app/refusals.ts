@@ -24,6 +24,7 @@ const endings: Record<string, Ending> = {
   unknown_device: { key: "end.unknown_device", tone: "warn", next: ["register", "lost"] },
   code: { key: "end.code", tone: "warn", next: ["code"] },
   closed: { key: "end.closed", tone: "info", next: ["rescan"] },
+  card: { key: "end.card", tone: "danger", next: ["register", "help"] },
   registered: { key: "fail.registered", tone: "info", next: ["devices"] },
 };
 
@@ -35,7 +36,7 @@ const codes: Record<string, string> = {
   frame_stale: "stale", frame_forged: "badframe", frame_unknown: "badframe", code_unknown: "code",
   device_suspended: "frozen", device_inactive: "frozen", device_counter: "frozen", citizen_frozen: "frozen", citizen_inactive: "frozen",
   device_unknown: "unknown_device", passkey_unknown_credential: "unknown_device", passkey_user_mismatch: "unknown_device",
-  enrol_phone_bound: "registered",
+  enrol_phone_bound: "registered", card_revoked: "card", card_expired: "card",
 };
 
 /** endOf gives the ending for an order's final state or a fault code, if there is one of its own. */

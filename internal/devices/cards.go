@@ -1,0 +1,195 @@
+package devices
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"sealgate/internal/audit"
+	"sealgate/internal/certpath"
+	"sealgate/internal/citizen"
+	"sealgate/internal/fault"
+	"sealgate/internal/issuing"
+)
+
+// Limits of looking at cards again.
+const (
+	// sweepAge is how old the last look at a card may be before the sweep looks again.
+	sweepAge     = 20 * time.Hour
+	sweepBatch   = 200
+	sweepWorkers = 4
+)
+
+// Card is a citizen certificate that bound devices.
+type Card struct {
+	ID, CitizenID uuid.UUID
+	DER           []byte
+	CheckedAt     time.Time
+}
+
+// CardEnd is what one transaction writes when a card is found to be good no
+// longer: its state, its devices, their certificates, notices and entries.
+type CardEnd struct {
+	Card   Card
+	State  citizen.CertificateState // revoked, expired
+	Reason string                   // for the devices
+	// Certificates is what happens to the devices' certificates.
+	Certificates CertificateAct
+	Revocation   int
+	At           time.Time
+	Audit        audit.Entry
+}
+
+// CardStore keeps what is known of cards. Each method is one transaction or one read.
+type CardStore interface {
+	// Unchecked lists good cards with active devices that were last looked at
+	// before a time, the oldest first, after a place in that order.
+	Unchecked(ctx context.Context, before time.Time, after Card, limit int) ([]Card, error)
+	// Card reads one; citizen.ErrCitizenNotFound.
+	Card(ctx context.Context, id uuid.UUID) (Card, error)
+	// Checked notes that a card was found good at a time.
+	Checked(ctx context.Context, id uuid.UUID, at time.Time) error
+	// EndCard does what CardEnd says, once; a card that is not good is left alone.
+	EndCard(ctx context.Context, e CardEnd) error
+}
+
+// CardsConfig is what looking at cards needs.
+type CardsConfig struct {
+	Store     CardStore
+	Validator *certpath.Validator
+	// MaxAge is how old the last look may be when a document is signed; older:
+	// the card is looked at first, and no answer means no signature.
+	MaxAge time.Duration
+	// LoginGrace is the same for logins. It is longer, so that an authority that
+	// is down for days does not lock people out of everything.
+	LoginGrace time.Duration
+	Changed    func() // as in Config
+	Log        *slog.Logger
+	Now        func() time.Time // nil: time.Now
+}
+
+// Cards looks at citizen certificates again after the binding. When one is
+// revoked or has ended, its devices stop, with that reason. What they signed
+// before stays valid.
+type Cards struct {
+	cfg CardsConfig
+	now func() time.Time
+}
+
+// NewCards checks the configuration.
+func NewCards(cfg CardsConfig) (*Cards, error) {
+	if cfg.Store == nil || cfg.Validator == nil || cfg.Changed == nil || cfg.Log == nil || cfg.MaxAge <= 0 || cfg.LoginGrace < cfg.MaxAge {
+		return nil, errors.New("devices: cards need a store, a validator, a log, and a grace that is not shorter than the age for signing")
+	}
+	now := cfg.Now
+	if now == nil {
+		now = time.Now
+	}
+	return &Cards{cfg: cfg, now: func() time.Time { return now().UTC().Truncate(time.Microsecond) }}, nil
+}
+
+// AtUse decides whether a card may still stand behind an approval: nil,
+// citizen.ErrCardRevoked, ErrCardExpired or ErrCardUnknown. What is found is kept.
+func (c *Cards) AtUse(ctx context.Context, id uuid.UUID, checkedAt, notAfter time.Time, signing bool) error {
+	age, most := c.now().Sub(checkedAt), c.cfg.LoginGrace
+	if signing {
+		most = c.cfg.MaxAge
+	}
+	if age <= most && c.now().Before(notAfter) {
+		return nil
+	}
+	card, err := c.cfg.Store.Card(ctx, id)
+	if err != nil {
+		return err
+	}
+	return c.check(ctx, card)
+}
+
+// Sweep looks at every card that was not looked at for most of a day. Cards
+// whose status nobody can tell are looked at again the next time.
+func (c *Cards) Sweep(ctx context.Context) error {
+	var last Card
+	var mu sync.Mutex
+	unknown, total := 0, 0
+	for ctx.Err() == nil {
+		batch, err := c.cfg.Store.Unchecked(ctx, c.now().Add(-sweepAge), last, sweepBatch)
+		if err != nil || len(batch) == 0 {
+			if err == nil && unknown > 0 {
+				err = fmt.Errorf("the status of %d of %d cards could not be learnt", unknown, total)
+			}
+			return err
+		}
+		last, total = batch[len(batch)-1], total+len(batch)
+		work := make(chan Card)
+		var all sync.WaitGroup
+		for range sweepWorkers {
+			all.Go(func() {
+				for card := range work {
+					if err := c.check(ctx, card); err != nil && !errors.Is(err, citizen.ErrCardRevoked) && !errors.Is(err, citizen.ErrCardExpired) {
+						mu.Lock()
+						unknown++
+						mu.Unlock()
+					}
+				}
+			})
+		}
+		for _, card := range batch {
+			work <- card
+		}
+		close(work)
+		all.Wait()
+	}
+	return ctx.Err()
+}
+
+// check looks at one card now and keeps what is found.
+func (c *Cards) check(ctx context.Context, card Card) error {
+	now := c.now()
+	cert, err := x509.ParseCertificate(card.DER)
+	if err != nil {
+		return fmt.Errorf("devices: stored card: %w", err)
+	}
+	if now.After(cert.NotAfter) {
+		return c.end(ctx, card, now, citizen.ErrCardExpired)
+	}
+	_, err = c.cfg.Validator.Validate(ctx, cert, nil, now, certpath.CitizenProfile())
+	switch {
+	case err == nil:
+		return c.cfg.Store.Checked(ctx, card.ID, now)
+	case errors.Is(err, certpath.ErrRevoked):
+		return c.end(ctx, card, now, err)
+	case errors.Is(err, certpath.ErrExpired):
+		return c.end(ctx, card, now, citizen.ErrCardExpired)
+	}
+	c.cfg.Log.WarnContext(ctx, "the status of a citizen card could not be learnt", "card", card.ID, "code", fault.CodeOf(err), "error", err)
+	return citizen.ErrCardUnknown.Because(err)
+}
+
+// end stops what a card stood behind. A card on hold may become good again, so
+// its devices' certificates are only held; those of a revoked card are revoked.
+// Those of an expired card have ended with it.
+func (c *Cards) end(ctx context.Context, card Card, now time.Time, why error) error {
+	e := CardEnd{Card: card, State: citizen.CertificateExpired, Reason: citizen.ReasonCardExpired, At: now,
+		Audit: audit.New(audit.CardExpired).Citizen(card.CitizenID)}
+	public := citizen.ErrCardExpired
+	if errors.Is(why, certpath.ErrRevoked) {
+		reason := fault.From(why).Params["reason"]
+		e.State, e.Reason, e.Certificates, e.Revocation = citizen.CertificateRevoked, citizen.ReasonCardRevoked, Revoke, issuing.ReasonPrivilegeTaken
+		if reason == "certificateHold" {
+			e.Certificates = Hold
+		}
+		e.Audit = audit.New(audit.CardRevoked).Citizen(card.CitizenID).With(audit.KeyReason, reason)
+		public = citizen.ErrCardRevoked
+	}
+	if err := c.cfg.Store.EndCard(ctx, e); err != nil {
+		return err
+	}
+	c.cfg.Changed()
+	return public
+}
