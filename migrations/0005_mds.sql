@@ -13,6 +13,8 @@ CREATE TABLE mds_blob (
 
 -- The job that looks at bound models again walks them model by model.
 CREATE INDEX devices_model ON devices (aaguid, id) WHERE state = 'active';
+-- U2F has no AAGUID; nor have many phones that say nothing of their model.
+CREATE INDEX devices_u2f ON devices (id) WHERE state = 'active' AND attestation_format = 'fido-u2f';
 
 -- What a client makes of passkeys that are copied between devices. It can only
 -- be stricter than the deployment (passkey.synced_passkeys).
@@ -21,5 +23,5 @@ ALTER TABLE clients ADD COLUMN synced_passkeys text NOT NULL DEFAULT 'inherit'
 
 -- +goose Down
 ALTER TABLE clients DROP COLUMN synced_passkeys;
-DROP INDEX devices_model;
+DROP INDEX devices_u2f, devices_model;
 DROP TABLE mds_blob;

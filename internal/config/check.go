@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/net/publicsuffix"
 )
@@ -31,9 +32,7 @@ func (c *Config) complete() []string {
 	if !oidForm.MatchString(c.Card.PolicyOID) {
 		add("card.policy_oid: %q is not an object identifier such as 2.16.886.101.0.3.3", c.Card.PolicyOID)
 	}
-	if c.Passkey.Attestation == "enforced" && c.Passkey.AttestationRootsDir == "" {
-		add("passkey.attestation_roots_dir: needed when passkey.attestation is enforced")
-	}
+	c.checkPasskey(add)
 	for _, proxy := range c.TrustedProxies {
 		if proxy.Bits() == 0 {
 			add("trusted_proxies: %s is everybody; then anyone can choose the address that is logged", proxy)
@@ -190,6 +189,38 @@ func (c *Config) checkHSM(add adder) {
 		if !contains([]string{"ca-*", "ca-root", "ca-issuing", "ca-ocsp", "ca-tsa", "oidc", "mobile"}, p) {
 			add("hsm.purposes: %q is none of ca-*, ca-root, ca-issuing, ca-ocsp, ca-tsa, oidc, mobile", p)
 		}
+	}
+}
+
+// checkPasskey wants a policy that can be held: a rule about models needs proof
+// of the model, and a rule about certification needs the metadata.
+func (c *Config) checkPasskey(add adder) {
+	p := c.Passkey
+	enforced, metadata := p.Attestation == "enforced", p.MDS.RootsDir != ""
+	if enforced && p.AttestationRootsDir == "" && !metadata {
+		add("passkey.attestation_roots_dir: needed when passkey.attestation is enforced and there is no passkey.mds.roots_dir")
+	}
+	for key, list := range map[string][]string{"allowed": p.AllowedAAGUIDs, "denied": p.DeniedAAGUIDs} {
+		for _, text := range list {
+			if id, err := uuid.Parse(text); err != nil || len(text) != 36 || id == uuid.Nil {
+				add("passkey.%s_aaguids: %q is not an AAGUID such as ee882879-721c-4913-9775-3dfcce97072a", key, text)
+			}
+		}
+	}
+	if len(p.AllowedAAGUIDs) > 0 && !enforced {
+		add("passkey.allowed_aaguids: needs passkey.attestation enforced; a model that is not proved is whatever the phone says")
+	}
+	if p.MinimumCertification != "none" && (p.Attestation == "off" || !metadata) {
+		add("passkey.minimum_certification: needs passkey.mds.roots_dir, and passkey.attestation monitor or enforced")
+	}
+	if (p.MDS.File != "" || p.MDS.URL != "") && !metadata {
+		add("passkey.mds.roots_dir: needed to believe the metadata")
+	}
+	if p.MDS.URL != "" && !strings.HasPrefix(p.MDS.URL, "https://") && !c.Dev {
+		add("passkey.mds.url: must be https://")
+	}
+	if p.MDS.WhenStale == "refuse" && (!enforced || !metadata) {
+		add("passkey.mds.when_stale: refuse needs passkey.attestation enforced and passkey.mds.roots_dir")
 	}
 }
 

@@ -122,7 +122,25 @@ type Citizen struct {
 // Passkey is about what phones must prove.
 type Passkey struct {
 	Attestation         string `key:"attestation" default:"monitor" oneof:"off monitor enforced" doc:"off: not asked; monitor: asked and noted; enforced: phones that do not prove their model are refused"`
-	AttestationRootsDir string `key:"attestation_roots_dir" file:"yes" doc:"directory with the root certificates attestation must lead to; needed by enforced"`
+	AttestationRootsDir string `key:"attestation_roots_dir" file:"yes" doc:"directory with root certificates attestation may lead to, beside the roots in the FIDO metadata; enforced needs one of the two"`
+
+	AllowedAAGUIDs       []string `key:"allowed_aaguids" doc:"the only models that are accepted; needs enforced, because a model that is not proved is whatever the phone says; none: all models"`
+	DeniedAAGUIDs        []string `key:"denied_aaguids" doc:"models that are refused, also when the phone only claims to be one, and that are stopped where they are bound"`
+	MinimumCertification string   `key:"minimum_certification" default:"none" oneof:"none FIDO_CERTIFIED_L1 FIDO_CERTIFIED_L1plus FIDO_CERTIFIED_L2 FIDO_CERTIFIED_L2plus FIDO_CERTIFIED_L3 FIDO_CERTIFIED_L3plus" doc:"least FIDO certification of a new phone's model by the metadata; refused under enforced, noted under monitor. Models that are revoked or compromised are always refused, and stopped where they are bound"`
+	Attachment           string   `key:"attachment" default:"any" oneof:"any platform cross-platform" doc:"where the passkey is made: platform is the phone itself, cross-platform a security key; told by the browser and, for a proved model, by the metadata"`
+	SyncedPasskeys       string   `key:"synced_passkeys" default:"allowed" oneof:"allowed lower_acr refused" doc:"passkeys that are copied to a person's other devices: allowed (never acr phrh), lower_acr (an approval by one counts as the lowest acr), refused (at binding and at approving). A client may be stricter, never milder"`
+
+	MDS MDS `key:"mds"`
+}
+
+// MDS says where the FIDO metadata come from.
+type MDS struct {
+	RootsDir  string        `key:"roots_dir" file:"yes" doc:"directory with the root the metadata's signer must lead to (GlobalSign Root CA R3 for the public service); without it there are no metadata"`
+	Signer    string        `key:"signer" default:"mds.fidoalliance.org" doc:"name in the metadata signer's certificate"`
+	File      string        `key:"file" doc:"file with the metadata BLOB; looked at every refresh"`
+	URL       string        `key:"url" doc:"address of the metadata BLOB, https://mds3.fidoalliance.org/ for the public one; its host must be in egress.allow; asked once its nextUpdate has come"`
+	Refresh   time.Duration `key:"refresh" default:"6h" min:"1m" max:"7d" doc:"how often file and address are looked at"`
+	WhenStale string        `key:"when_stale" default:"warn" oneof:"warn refuse" doc:"metadata past their nextUpdate, or none at all: warn in the log, or refuse to bind new phones (needs enforced)"`
 }
 
 // Signing bounds one approval.

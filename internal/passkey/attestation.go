@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/go-webauthn/webauthn/protocol"
@@ -58,12 +59,12 @@ func parseAttestationObject(raw []byte) (attestationObject, error) {
 	return object, nil
 }
 
-// judgeAttestation says whether the statement proves the model to us (attested),
-// or gives ErrAttestation when it is wrong or less than the policy asks
-// (WebAuthn Level 3 §7.1 steps 21 to 24).
-func (rp *RelyingParty) judgeAttestation(reg *registration) (attested bool, err error) {
+// judgeAttestation says whether the statement proves the model to us (attested)
+// and what is known of it, or gives ErrAttestation when it is wrong or less than
+// the policy asks (WebAuthn Level 3 §7.1 steps 21 to 24).
+func (rp *RelyingParty) judgeAttestation(reg *registration, now time.Time) (attested bool, f Facts, err error) {
 	object := reg.object
-	refused := func(why string) (bool, error) { return false, ErrAttestation.Because(errors.New(why)) }
+	refused := func(why string) (bool, Facts, error) { return false, Facts{}, ErrAttestation.Because(errors.New(why)) }
 
 	// U2F knows no AAGUID: it is zero (FIDO conformance; stricter than §8.6).
 	if object.Format == "fido-u2f" && reg.auth.aaguid != uuid.Nil {
@@ -82,11 +83,18 @@ func (rp *RelyingParty) judgeAttestation(reg *registration) (attested bool, err 
 			return refused(why)
 		}
 	}
-	attested = verified && rp.trusted(chain)
-	if rp.cfg.Attestation != AttestationEnforced {
-		return attested, nil
-	}
+	var m model
+	f, m = rp.facts(reg, chain, now)
 	switch {
+	case !verified || len(chain) == 0:
+	case rp.trusted(chain):
+		attested, f.Anchor = true, "configured"
+	case m.anchors(chain, now):
+		attested, f.Anchor = true, "metadata"
+	}
+	enforced := rp.cfg.Attestation == AttestationEnforced
+	switch {
+	case !enforced:
 	case !verified:
 		return refused(why)
 	case object.Format == "none":
@@ -94,11 +102,11 @@ func (rp *RelyingParty) judgeAttestation(reg *registration) (attested bool, err 
 	case len(chain) == 0:
 		return refused("self attestation")
 	case !attested:
-		return refused("the attestation certificate does not lead to a configured root")
+		return refused("the attestation certificate leads to no configured root and to none of its model")
 	case len(rp.cfg.PermittedAAGUIDs) > 0 && !slices.Contains(rp.cfg.PermittedAAGUIDs, reg.auth.aaguid):
 		return refused("the model is not permitted")
 	}
-	return true, nil
+	return attested, f, rp.judgePolicy(reg, m, attested, &f, now)
 }
 
 // verifyStatement lets the library check the statement. Its error texts can hold
@@ -140,7 +148,12 @@ func statementChain(object attestationObject) ([]*x509.Certificate, error) {
 // trusted says whether the leaf leads to a configured root now. Without roots
 // nothing is.
 func (rp *RelyingParty) trusted(chain []*x509.Certificate) bool {
-	if len(chain) == 0 || len(rp.cfg.AttestationRoots) == 0 {
+	return len(rp.cfg.AttestationRoots) > 0 && leadsTo(chain, rp.roots, time.Now())
+}
+
+// leadsTo says whether a chain, leaf first, ends at one of the roots.
+func leadsTo(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) bool {
+	if len(chain) == 0 {
 		return false
 	}
 	intermediates := x509.NewCertPool()
@@ -148,7 +161,7 @@ func (rp *RelyingParty) trusted(chain []*x509.Certificate) bool {
 		intermediates.AddCert(c)
 	}
 	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: rp.roots, Intermediates: intermediates,
+		Roots: roots, Intermediates: intermediates, CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	return err == nil

@@ -31,6 +31,16 @@ var (
 	ErrKeyUnsupported = fault.New(fault.Unprocessable, "passkey_key_unsupported")
 	// ErrAttestation: the attestation statement is wrong, or less than the policy asks.
 	ErrAttestation = fault.New(fault.Unprocessable, "passkey_attestation")
+	// ErrModelCompromised: the metadata say that this model must not be used any more.
+	ErrModelCompromised = fault.New(fault.Unprocessable, "passkey_model_compromised")
+	// ErrModelRefused: the model is denied or not certified enough.
+	ErrModelRefused = fault.New(fault.Unprocessable, "passkey_model_refused")
+	// ErrSynced: the passkey would be copied between devices, and that is refused.
+	ErrSynced = fault.New(fault.Unprocessable, "passkey_synced")
+	// ErrAttachment: a security key where a phone is asked for, or the other way round.
+	ErrAttachment = fault.New(fault.Unprocessable, "passkey_attachment")
+	// ErrMetadataStale: the metadata are too old to bind new phones by them.
+	ErrMetadataStale = fault.New(fault.Unavailable, "passkey_metadata_stale")
 	// ErrUnknownCredential: the answer is by another credential than the one given.
 	ErrUnknownCredential = fault.New(fault.Unprocessable, "passkey_unknown_credential")
 	// ErrUserMismatch: the credential belongs to another user.

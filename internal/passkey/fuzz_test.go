@@ -3,6 +3,7 @@ package passkey
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/go-webauthn/webauthn/protocol"
 
@@ -115,7 +116,7 @@ func FuzzRegister(f *testing.F) {
 			}
 			return
 		}
-		if _, err := rp.judgeAttestation(reg); err != nil && fault.CodeOf(err) != ErrAttestation.Code {
+		if _, _, err := rp.judgeAttestation(reg, time.Now()); err != nil && fault.CodeOf(err) != ErrAttestation.Code {
 			t.Fatalf("%v", err)
 		}
 	})

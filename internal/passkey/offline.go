@@ -3,6 +3,7 @@ package passkey
 import (
 	"bytes"
 	"crypto/sha256"
+	"time"
 )
 
 // RegistrationEvidence is a kept registration with what is needed to check it
@@ -42,7 +43,7 @@ func VerifyRegistrationOffline(e RegistrationEvidence) (*Credential, error) {
 		return nil, err
 	}
 	onlyForm := &RelyingParty{cfg: Config{Attestation: AttestationMonitor}}
-	if _, err := onlyForm.judgeAttestation(reg); err != nil {
+	if _, _, err := onlyForm.judgeAttestation(reg, time.Now()); err != nil {
 		return nil, err
 	}
 	return &Credential{

@@ -45,6 +45,7 @@ type paramJSON struct {
 }
 
 type selectionJSON struct {
+	Attachment         string `json:"authenticatorAttachment,omitempty"`
 	ResidentKey        string `json:"residentKey"`
 	RequireResidentKey bool   `json:"requireResidentKey"`
 	UserVerification   string `json:"userVerification"`
@@ -90,8 +91,11 @@ func (rp *RelyingParty) CreationOptions(u User, challenge []byte, exclude [][]by
 	if o.Exclude, err = descriptors(exclude); err != nil {
 		return nil, err
 	}
-	o.Selection = selectionJSON{ResidentKey: "required", RequireResidentKey: true, UserVerification: "required"}
+	o.Selection = selectionJSON{Attachment: string(rp.cfg.Policy.Attachment), ResidentKey: "required", RequireResidentKey: true, UserVerification: "required"}
 	o.Hints = []string{"client-device"}
+	if rp.cfg.Policy.Attachment == CrossPlatform {
+		o.Hints = []string{"security-key", "hybrid"}
+	}
 	o.Attestation = "direct"
 	if rp.cfg.Attestation == AttestationOff {
 		o.Attestation = "none"

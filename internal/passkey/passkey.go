@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"sealgate/internal/mds"
 )
 
 // Bounds on what arrives and on what is asked.
@@ -74,13 +76,18 @@ type Config struct {
 	// RelatedOrigins are the members of Origins on other domains, as published
 	// in /.well-known/webauthn (WebAuthn Level 3 §5.11).
 	RelatedOrigins []string
-	// Attestation is the policy. Enforced needs AttestationRoots.
+	// Attestation is the policy. Enforced needs AttestationRoots or Metadata.
 	Attestation AttestationPolicy
 	// AttestationRoots are the anchors an attestation certificate must lead to.
 	AttestationRoots []*x509.Certificate
 	// PermittedAAGUIDs, when not empty, are the only models accepted. As an
 	// AAGUID without attestation is whatever the phone says, this needs Enforced.
 	PermittedAAGUIDs []uuid.UUID
+	// Metadata gives the FIDO metadata in force, nil while there are none. A
+	// model's own roots there are anchors beside AttestationRoots.
+	Metadata func() *mds.Blob
+	// Policy says which models are accepted.
+	Policy Policy
 	// Algorithms in order of preference; default ES256, EdDSA, RS256.
 	Algorithms []int
 	// Timeout is what the browser is told; 0 is 2 minutes.
@@ -143,11 +150,14 @@ func New(cfg Config) (*RelyingParty, error) {
 	if cfg.Attestation > AttestationEnforced {
 		return nil, errors.New("passkey: unknown attestation policy")
 	}
-	if cfg.Attestation == AttestationEnforced && len(cfg.AttestationRoots) == 0 {
-		return nil, errors.New("passkey: enforced attestation needs attestation roots")
+	if cfg.Attestation == AttestationEnforced && len(cfg.AttestationRoots) == 0 && cfg.Metadata == nil {
+		return nil, errors.New("passkey: enforced attestation needs attestation roots or metadata")
 	}
 	if len(cfg.PermittedAAGUIDs) > 0 && cfg.Attestation != AttestationEnforced {
 		return nil, errors.New("passkey: permitted AAGUIDs need enforced attestation")
+	}
+	if err := cfg.Policy.check(&cfg); err != nil {
+		return nil, err
 	}
 	rp := &RelyingParty{cfg: cfg, rpIDHash: sha256.Sum256([]byte(cfg.RPID)), roots: x509.NewCertPool()}
 	for _, c := range cfg.AttestationRoots {
@@ -209,6 +219,9 @@ type Credential struct {
 	Attested          bool
 	// UserHandle is the User.Handle it was made for.
 	UserHandle []byte
+	// Facts are what was known of the authenticator at registration; they are
+	// kept with the enrolment and not read for an assertion.
+	Facts Facts
 }
 
 // Attestation is the raw evidence of a registration, to be kept as it came.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"time"
 )
 
 // Register judges RegistrationResponseJSON, a phone's answer to CreationOptions
@@ -31,7 +32,7 @@ func (rp *RelyingParty) Register(responseJSON []byte, u User, challenge []byte) 
 	if !slices.Contains(rp.cfg.Algorithms, int(reg.auth.key.alg)) {
 		return nil, nil, ErrKeyUnsupported.Because(errors.New("the algorithm was not offered"))
 	}
-	attested, err := rp.judgeAttestation(reg)
+	attested, facts, err := rp.judgeAttestation(reg, time.Now())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -47,6 +48,7 @@ func (rp *RelyingParty) Register(responseJSON []byte, u User, challenge []byte) 
 		AttestationFormat: reg.object.Format,
 		Attested:          attested,
 		UserHandle:        bytes.Clone(u.Handle),
+		Facts:             facts,
 	}
 	return c, &Attestation{ClientDataJSON: reg.clientDataJSON, AttestationObject: reg.attestationObject}, nil
 }

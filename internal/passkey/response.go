@@ -17,6 +17,7 @@ type credentialJSON struct {
 	userHandle        []byte
 	attestationObject []byte
 	transports        []string
+	attachment        string // as the browser says; "" when it does not
 }
 
 var (
@@ -53,7 +54,10 @@ func parseCredential(data []byte) (c credentialJSON, err error) {
 			if r.peek() == 'n' {
 				return r.literal("null")
 			}
-			_, err = r.str()
+			var told []byte
+			if told, err = r.str(); string(told) == "platform" || string(told) == "cross-platform" {
+				c.attachment = string(told) // other words may come one day and say nothing to us
+			}
 		case "clientExtensionResults":
 			// Unsolicited outputs are ignored (§7.1 step 18, §7.2 step 20).
 			if r.peek() != '{' {

@@ -24,23 +24,24 @@ var _ enrolment.Store = EnrolmentStore{}
 
 // credentialRow is how a passkey waits in enrolments.credential for its card.
 type credentialRow struct {
-	ID                []byte    `json:"id"`
-	COSEKey           []byte    `json:"cose_key"`
-	Algorithm         int       `json:"algorithm"`
-	SignCount         uint32    `json:"sign_count"`
-	AAGUID            uuid.UUID `json:"aaguid"`
-	Transports        []string  `json:"transports"`
-	BackupEligible    bool      `json:"backup_eligible"`
-	BackupState       bool      `json:"backup_state"`
-	AttestationFormat string    `json:"attestation_format"`
-	Attested          bool      `json:"attested"`
-	UserHandle        []byte    `json:"user_handle"`
+	ID                []byte        `json:"id"`
+	COSEKey           []byte        `json:"cose_key"`
+	Algorithm         int           `json:"algorithm"`
+	SignCount         uint32        `json:"sign_count"`
+	AAGUID            uuid.UUID     `json:"aaguid"`
+	Transports        []string      `json:"transports"`
+	BackupEligible    bool          `json:"backup_eligible"`
+	BackupState       bool          `json:"backup_state"`
+	AttestationFormat string        `json:"attestation_format"`
+	Attested          bool          `json:"attested"`
+	UserHandle        []byte        `json:"user_handle"`
+	Facts             passkey.Facts `json:"facts"`
 }
 
 func credentialJSON(c *passkey.Credential) ([]byte, error) {
 	return json.Marshal(credentialRow{ID: c.ID, COSEKey: c.PublicKey, Algorithm: c.Algorithm, SignCount: c.SignCount,
 		AAGUID: c.AAGUID, Transports: c.Transports, BackupEligible: c.BackupEligible, BackupState: c.BackupState,
-		AttestationFormat: c.AttestationFormat, Attested: c.Attested, UserHandle: c.UserHandle})
+		AttestationFormat: c.AttestationFormat, Attested: c.Attested, UserHandle: c.UserHandle, Facts: c.Facts})
 }
 
 func credentialFrom(raw []byte) (*passkey.Credential, error) {
@@ -53,7 +54,7 @@ func credentialFrom(raw []byte) (*passkey.Credential, error) {
 	}
 	return &passkey.Credential{ID: r.ID, PublicKey: r.COSEKey, Algorithm: r.Algorithm, SignCount: r.SignCount,
 		AAGUID: r.AAGUID, Transports: r.Transports, BackupEligible: r.BackupEligible, BackupState: r.BackupState,
-		AttestationFormat: r.AttestationFormat, Attested: r.Attested, UserHandle: r.UserHandle}, nil
+		AttestationFormat: r.AttestationFormat, Attested: r.Attested, UserHandle: r.UserHandle, Facts: r.Facts}, nil
 }
 
 // Begin inserts an enrol order, its enrolment and the audit entry.

@@ -16,6 +16,7 @@ import (
 	"sealgate/internal/citizen"
 	"sealgate/internal/egress"
 	"sealgate/internal/keyring"
+	"sealgate/internal/mds"
 	"sealgate/internal/passkey"
 	"sealgate/internal/postgres"
 )
@@ -27,6 +28,7 @@ type foundation struct {
 	vault     *citizen.Vault
 	agencies  *agency.Service
 	rp        *passkey.RelyingParty
+	metadata  *mds.Directory // nil without a root to believe them by
 	egress    *egress.Client
 	validator *certpath.Validator
 }
@@ -54,21 +56,19 @@ func newFoundation(ctx context.Context, opts Options, db *postgres.DB) (*foundat
 	if err != nil {
 		return nil, err
 	}
-	policy, err := attestation(cfg.Passkey.Attestation)
-	if err != nil {
-		return nil, err
-	}
-	roots, err := readCertificates(cfg.Passkey.AttestationRootsDir)
-	if err != nil {
-		return nil, err
-	}
-	f.rp, err = passkey.New(passkey.Config{RPID: cfg.RPID, RPName: cfg.RPName, Origins: []string{cfg.PublicOrigin},
-		Attestation: policy, AttestationRoots: roots, Timeout: cfg.Order.PhoneStepLifetime})
-	if err != nil {
-		return nil, err
-	}
 	f.egress, err = egress.New(egress.Config{AllowHosts: cfg.Egress.Allow, AllowLoopback: cfg.Egress.AllowLoopback, AllowPrivate: cfg.Egress.AllowPrivate})
 	if err != nil {
+		return nil, err
+	}
+	if f.metadata, err = NewMetadata(cfg, db, f.egress.Get, opts.Log); err != nil {
+		return nil, err
+	}
+	if f.metadata != nil {
+		if err := f.metadata.Sync(ctx); err != nil { // said aloud; a policy that needs them refuses by itself
+			opts.Log.ErrorContext(ctx, "authenticator metadata cannot be read", "error", err)
+		}
+	}
+	if f.rp, err = NewRelyingParty(cfg, f.metadata); err != nil {
 		return nil, err
 	}
 	f.validator, err = newValidator(cfg.Card.AnchorsDir, cfg.Card.IntermediatesDir, f.egress)

@@ -28,6 +28,8 @@ import (
 
 	"sealgate/internal/config"
 	"sealgate/internal/jobs"
+	"sealgate/internal/mds"
+	"sealgate/internal/passkey"
 	"sealgate/internal/postgres"
 )
 
@@ -60,6 +62,8 @@ type Server struct {
 	runner     *jobs.Runner
 	finisher   *jobs.Finisher
 	services   *services
+	metadata   *mds.Directory // nil without
+	rp         *passkey.RelyingParty
 }
 
 // partitionDays is how far ahead partitions exist.
@@ -78,6 +82,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: foundation: %w", err)
 	}
+	s.metadata, s.rp = f.metadata, f.rp
 	if s.services, err = newServices(ctx, opts, s.db, f); err != nil {
 		return nil, fmt.Errorf("server: services: %w", err)
 	}
@@ -99,13 +104,13 @@ func (s *Server) Handler() http.Handler { return s.handler }
 
 // tasks are what the leader does.
 func (s *Server) tasks() []jobs.Task {
-	return []jobs.Task{
+	return append(s.authenticatorTasks(), []jobs.Task{
 		{Name: "orders that ran out", Every: 10 * time.Second, Run: s.services.orders.Sweep},
 		{Name: "approved orders without signatures", Every: 5 * time.Second, Run: s.services.finishLeftOvers},
 		{Name: "citizen cards", Every: time.Hour, Run: s.services.cards.Sweep},
 		{Name: "partitions", Every: time.Hour, Run: func(ctx context.Context) error { return s.db.EnsurePartitions(ctx, partitionDays) }},
 		{Name: "used challenges", Every: time.Hour, Run: func(ctx context.Context) error { return s.db.ForgetChallenges(ctx, time.Now()) }},
-	}
+	}...)
 }
 
 // Run serves until the context ends, then lets requests finish for a while.
@@ -127,6 +132,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer stop()
 	background.Go(func() { _ = s.bus.Run(work) })
 	background.Go(func() { s.runner.Run(work) })
+	background.Go(func() { s.followMetadata(work) })
 	background.Go(func() { s.finisher.Run(work) })
 
 	main := s.newHTTP(s.handler)
