@@ -75,6 +75,7 @@ const (
 	SessionStarted  Act = "session.started"
 	SessionEnded    Act = "session.ended"
 	SessionRefused  Act = "session.refused"
+	RequestRefused  Act = "request.refused" // it could not be read, or came from another site, or without cookie or session
 )
 
 // Authenticator metadata.

@@ -69,6 +69,7 @@ const (
 	KeyCount       Key = "count"        // a number of things of the act
 	KeyAttempt     Key = "attempt"      // which try this was, from 1
 	KeyAgeSeconds  Key = "age_seconds"  // age of a QR frame when it was scanned
+	KeyRoute       Key = "route"        // pattern of the route that was asked, never a path
 	KeySecondPhone Key = "second_phone" // true when another phone tried the same order
 )
 

@@ -35,6 +35,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"sealgate/internal/audit"
 	"sealgate/internal/i18n"
 )
 
@@ -53,6 +54,10 @@ type Config struct {
 	// device behind it may still act: a cookie cannot be called back. Optional;
 	// without it a session is good for as long as it lasts.
 	SessionStands func(ctx context.Context, s Session) bool
+	// Refused writes the audit entry of a writing request that the shell itself
+	// refused: one that cannot be read, that another site sent, or that comes
+	// without cookie or session. Optional; without it there are no such entries.
+	Refused func(ctx context.Context, entry audit.Entry) error
 	// TrustedProxies are the networks whose X-Forwarded-For is believed; optional.
 	TrustedProxies []netip.Prefix
 	// StreamsPerIP and Streams bound open event streams on this node; optional, 4000 and 50000.
@@ -75,6 +80,7 @@ type Shell struct {
 	streams   *streamLimit
 	crossing  *http.CrossOriginProtection
 	metrics   *metrics
+	refused   func(context.Context, audit.Entry) error
 	log       *slog.Logger
 	ctx       context.Context // of the streams; Close ends it
 	cancel    context.CancelFunc
@@ -110,6 +116,7 @@ func New(cfg Config) (*Shell, error) {
 	if s.metrics, err = newMetrics(cfg.Metrics); err != nil {
 		return nil, err
 	}
+	s.refused = cfg.Refused
 	s.crossing = http.NewCrossOriginProtection()
 	if err := s.crossing.AddTrustedOrigin(s.origin); err != nil {
 		return nil, err
@@ -149,6 +156,8 @@ type request struct {
 	ip    netip.Addr
 	lang  i18n.Lang
 	code  string // of the fault that was answered, for the log
+	// recorded: the door has written an audit entry of its own.
+	recorded bool
 }
 
 type requestKey struct{}

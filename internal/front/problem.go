@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sealgate/internal/audit"
 	"sealgate/internal/fault"
 	"sealgate/internal/i18n"
 )
@@ -128,6 +130,7 @@ func settle(w http.ResponseWriter, r *http.Request, err error) (*fault.Error, in
 		return f, status
 	}
 	info.code = f.Code
+	info.record(r, f)
 	if cause := f.Unwrap(); cause != nil && r.Context().Err() == nil {
 		level := slog.LevelInfo
 		if status >= 500 {
@@ -136,6 +139,41 @@ func settle(w http.ResponseWriter, r *http.Request, err error) (*fault.Error, in
 		info.shell.log.Log(r.Context(), level, "fault", "request", info.id, "code", f.Code, "cause", cause.Error())
 	}
 	return f, status
+}
+
+// ownRefusals are the faults that the shell finds before any service is asked.
+var ownRefusals = map[string]bool{
+	errMalformed.Code: true, errUnknownField.Code: true, errTooLarge.Code: true, errMediaType.Code: true, errCrossOrigin.Code: true,
+	ErrBrowserRequired.Code: true, ErrSessionRequired.Code: true,
+}
+
+// recordTime bounds the writing of an entry.
+const recordTime = 3 * time.Second
+
+// record writes the one audit entry of a request that the shell refused. What
+// only wanted to look leaves none; services write their own.
+func (info *request) record(r *http.Request, f *fault.Error) {
+	if info.shell.refused == nil || info.recorded || !ownRefusals[f.Code] || r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return
+	}
+	info.recorded = true
+	e := audit.New(audit.RequestRefused).ByBrowser().With(audit.KeyRoute, routeOf(r))
+	if info.ip.IsValid() {
+		e = e.From(info.ip)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), recordTime)
+	defer cancel()
+	if err := info.shell.refused(ctx, e.Refuse(f.Code)); err != nil {
+		info.shell.log.ErrorContext(ctx, "audit entry of a refusal was not written", "code", f.Code, "error", err)
+	}
+}
+
+// Recorded says that the door itself has written the audit entry of this
+// request's refusal.
+func Recorded(r *http.Request) {
+	if info := infoOf(r); info != nil {
+		info.recorded = true
+	}
 }
 
 func faultTexts(c *i18n.Catalogue, lang i18n.Lang, f *fault.Error) (happened, next string) {

@@ -85,6 +85,7 @@ func (d *Door) fail(w http.ResponseWriter, r *http.Request, c caller, err error)
 		if c.from.IP.IsValid() {
 			e = e.From(c.from.IP)
 		}
+		front.Recorded(r)
 		if writeErr := d.cfg.Refused(context.WithoutCancel(r.Context()), e.Refuse(f.Code)); writeErr != nil {
 			err = f.Because(writeErr)
 		}
