@@ -71,7 +71,7 @@ func pairs(kv ...any) (map[string]any, error) {
 type View struct {
 	D       any
 	Lang    i18n.Lang
-	Path    string // of the request, for the language switch
+	Path    string // of the request, escaped, for the language switch
 	Request string // id, for the help desk
 	Origin  string
 	rd      *Renderer
@@ -82,7 +82,7 @@ func (rd *Renderer) Page(w http.ResponseWriter, r *http.Request, status int, nam
 	buf := rd.buffers.Get().(*bytes.Buffer)
 	defer rd.buffers.Put(buf)
 	buf.Reset()
-	view := &View{D: data, Lang: Lang(r), Path: r.URL.Path, Request: RequestID(r), Origin: rd.origin, rd: rd}
+	view := &View{D: data, Lang: Lang(r), Path: ownPath(r), Request: RequestID(r), Origin: rd.origin, rd: rd}
 	if err := rd.execute(buf, name, view); err != nil {
 		if name == "pages/error" {
 			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
@@ -99,6 +99,12 @@ func (rd *Renderer) Page(w http.ResponseWriter, r *http.Request, status int, nam
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(buf.Bytes())
 	}
+}
+
+// ownPath is the path of the request as a link on our own host: one that begins
+// with two slashes would lead to another ("//evil.example/", also as "/%2f…").
+func ownPath(r *http.Request) string {
+	return "/" + strings.TrimLeft(r.URL.EscapedPath(), "/")
 }
 
 func (rd *Renderer) execute(buf *bytes.Buffer, name string, view *View) error {
