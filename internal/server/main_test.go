@@ -156,6 +156,7 @@ type world struct {
 	log    *lockedBuffer
 	cards  []softcard.CardInfo
 	reader string
+	box    *onebox.Box // the node in this process
 }
 
 // newWorld starts a service with one node in this process.
@@ -172,6 +173,7 @@ func newWorld(t testing.TB, settings map[string]string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.box = box
 	t.Cleanup(func() {
 		if err := box.Close(); err != nil {
 			t.Error(err)

@@ -132,10 +132,19 @@ func (w *world) silent(t testing.TB, code string, attempt func() error) {
 	}
 }
 
+// codeError is a refusal of which only the code is known.
+type codeError struct{ code string }
+
+func (e *codeError) Error() string { return e.code }
+
 // refusalCode is the stable code of a refusal: of a problem, or of an OAuth error.
 func refusalCode(err error) string {
 	if code := softphone.CodeOf(err); code != "" {
 		return code
+	}
+	var plain *codeError
+	if errors.As(err, &plain) {
+		return plain.code
 	}
 	var retrieve *oauth2.RetrieveError
 	if errors.As(err, &retrieve) {
