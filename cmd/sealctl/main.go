@@ -6,6 +6,7 @@
 //	sealctl enrol       binds a soft phone with a test card
 //	sealctl bench       measures a whole login, a signature, a waiting browser
 //	sealctl keys        where keys are kept; changing the master key
+//	sealctl evidence    exports and verifies the evidence of an approval
 package main
 
 import (
@@ -40,7 +41,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand())
+	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand())
 	return cmd
 }
 

@@ -19,7 +19,6 @@ import (
 	"sealgate/internal/i18n"
 	"sealgate/internal/oidc"
 	"sealgate/internal/order"
-	"sealgate/internal/signing"
 	"sealgate/web"
 )
 
@@ -46,12 +45,13 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 	if err != nil {
 		return nil, err
 	}
+	bundles, err := NewEvidence(s.opts.Config, s.db)
+	if err != nil {
+		return nil, err
+	}
 	api, err := agencyapi.New(agencyapi.Config{Orders: s.services.orders, Agencies: f.agencies, Signing: s.services.signing,
 		Provider: provider, PublicOrigin: s.opts.Config.PublicOrigin, Refused: s.db.Audit().Append,
-		Evidence: func(ctx context.Context, id uuid.UUID) (signing.Evidence, error) {
-			work, err := s.db.Signing().Load(ctx, id)
-			return work.Evidence, err
-		}})
+		Evidence: evidenceFile(bundles)})
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,7 @@
 //	GET  /sign-orders/{order}?wait=25                  how it stands; waits on request
 //	POST /sign-orders/{order}/cancel                   take it back
 //	GET  /sign-orders/{order}/documents/{n}/signature  the detached signature (.p7s)
-//	GET  /sign-orders/{order}/evidence                 the approval, to check offline
+//	GET  /sign-orders/{order}/evidence                 the chain from card to signatures, to check offline
 //	GET  /health                                       this door answers
 //
 // Every call but the last carries a bearer token of the client credentials
@@ -57,8 +57,8 @@ type Config struct {
 	Provider *oidc.Provider
 	// PublicOrigin is our public address without a slash at the end.
 	PublicOrigin string
-	// Evidence reads the kept approval of a sign order.
-	Evidence func(ctx context.Context, order uuid.UUID) (signing.Evidence, error)
+	// Evidence gives the evidence bundle of an approved order (package evidence).
+	Evidence func(ctx context.Context, order uuid.UUID) ([]byte, error)
 	// Refused writes the audit entry of a call that was not allowed.
 	Refused func(ctx context.Context, entry audit.Entry) error
 }

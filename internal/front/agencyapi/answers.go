@@ -1,7 +1,6 @@
 package agencyapi
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -9,8 +8,6 @@ import (
 
 	"sealgate/internal/front"
 	"sealgate/internal/order"
-	"sealgate/internal/passkey"
-	"sealgate/internal/signing"
 )
 
 // orderAnswer is a sign order as its client sees it.
@@ -75,39 +72,8 @@ func documentState(o *order.Order, state order.State, n int) string {
 	return "pending"
 }
 
-// evidenceAnswer is a kept approval with all that is needed to check it without
-// us: recompute the challenge from content and left_out, find it in
-// client_data_json, and verify the signature over
-// authenticator_data ‖ SHA-256(client_data_json) with the key
-// (WebAuthn Level 3 §7.2). Byte strings are base64url without padding.
-type evidenceAnswer struct {
-	Type       string             `json:"type"` // "sealgate.approval.v1"
-	Order      order.ID           `json:"order"`
-	Approved   string             `json:"approved_at"`
-	ACR        string             `json:"acr"`
-	RPID       string             `json:"rp_id"`
-	Origin     string             `json:"origin"`
-	Signed     byteString         `json:"content"` // RFC 8785 JSON, exactly as signed
-	LeftOut    []int              `json:"left_out"`
-	Challenge  byteString         `json:"challenge"`
-	AuthData   byteString         `json:"authenticator_data"`
-	ClientData byteString         `json:"client_data_json"`
-	Signature  byteString         `json:"signature"`
-	Credential credentialAnswer   `json:"credential"`
-	Mobile     *certificateAnswer `json:"mobile_certificate,omitempty"`
-}
-
-type credentialAnswer struct {
-	ID         byteString `json:"id"`
-	COSEKey    byteString `json:"cose_key"`
-	Thumbprint byteString `json:"thumbprint"` // RFC 9679, SHA-256
-}
-
-type certificateAnswer struct {
-	DER byteString `json:"der"`
-}
-
-// evidence answers the approval of a sign order, to whom the order belongs.
+// evidence answers the whole chain from the card to the signatures (api/EVIDENCE.md),
+// to whom the order belongs.
 func (d *Door) evidence(w http.ResponseWriter, r *http.Request, c caller) {
 	o, _, err := d.own(r, c)
 	if err != nil {
@@ -122,36 +88,13 @@ func (d *Door) evidence(w http.ResponseWriter, r *http.Request, c caller) {
 		front.WriteProblem(w, r, ErrEvidenceNotReady)
 		return
 	}
-	e, err := d.cfg.Evidence(r.Context(), o.ID.UUID())
+	raw, err := d.cfg.Evidence(r.Context(), o.ID.UUID())
 	if err != nil {
 		front.WriteProblem(w, r, err)
 		return
 	}
-	answer, err := d.evidenceJSON(o, e)
-	if err != nil {
-		front.WriteProblem(w, r, err)
-		return
-	}
-	front.WriteJSON(w, http.StatusOK, answer)
-}
-
-func (d *Door) evidenceJSON(o *order.Order, e signing.Evidence) (*evidenceAnswer, error) {
-	thumbprint, err := passkey.Thumbprint(e.COSEKey)
-	if err != nil {
-		return nil, errors.Join(errors.New("agencyapi: a kept credential key cannot be read"), err)
-	}
-	challenge := signing.Challenge(e.Content, e.LeftOut)
-	a := &evidenceAnswer{
-		Type: "sealgate.approval.v1", Order: o.ID, Approved: stamp(*o.ApprovedAt), ACR: o.ACR, RPID: e.RPID, Origin: d.cfg.PublicOrigin,
-		Signed: e.Content, LeftOut: e.LeftOut, Challenge: challenge[:], AuthData: e.AuthenticatorData, ClientData: e.ClientDataJSON,
-		Signature:  e.Signature,
-		Credential: credentialAnswer{ID: e.CredentialID, COSEKey: e.COSEKey, Thumbprint: thumbprint[:]},
-	}
-	if a.LeftOut == nil {
-		a.LeftOut = []int{}
-	}
-	if len(e.Certificate.DER) > 0 {
-		a.Mobile = &certificateAnswer{DER: e.Certificate.DER}
-	}
-	return a, nil
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(raw)))
+	_, _ = w.Write(raw) // byte for byte: its hash is over the file
 }

@@ -1,0 +1,38 @@
+package server
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"sealgate/internal/config"
+	"sealgate/internal/evidence"
+	"sealgate/internal/postgres"
+)
+
+// NewEvidence makes the builder of evidence bundles for a configuration: the
+// CAs of citizen cards come from its trust store.
+func NewEvidence(cfg config.Config, db *postgres.DB) (*evidence.Builder, error) {
+	var issuers [][]byte
+	for _, dir := range []string{cfg.Card.IntermediatesDir, cfg.Card.AnchorsDir} {
+		list, err := readCertificates(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range list {
+			issuers = append(issuers, c.Raw)
+		}
+	}
+	return evidence.NewBuilder(db.Evidence(), issuers)
+}
+
+// evidenceFile gives the file of an order's evidence.
+func evidenceFile(b *evidence.Builder) func(context.Context, uuid.UUID) ([]byte, error) {
+	return func(ctx context.Context, order uuid.UUID) ([]byte, error) {
+		bundle, err := b.Build(ctx, order)
+		if err != nil {
+			return nil, err
+		}
+		return bundle.Encode()
+	}
+}
