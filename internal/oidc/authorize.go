@@ -98,7 +98,7 @@ func (p *Provider) createOrder(w http.ResponseWriter, r *http.Request, c *agency
 		return nil, err
 	}
 	return p.cfg.Orders.CreateLogin(r.Context(), order.LoginRequest{
-		Client:  orderClient(c),
+		Client:  order.ClientOf(c),
 		Request: raw,
 		Shown:   shown,
 		Data:    slices.DeleteFunc(slices.Clone(request.Scopes), func(s string) bool { return s == ScopeOpenID }),
@@ -107,15 +107,6 @@ func (p *Provider) createOrder(w http.ResponseWriter, r *http.Request, c *agency
 
 		MinimumACR: request.minimumACR(),
 	})
-}
-
-// orderClient gives an order what it needs to know of a client.
-func orderClient(c *agency.Client) order.Client {
-	names := func(n agency.Names) order.Names { return order.Names{"zh-Hant": n.ZhHant, "en": n.En} }
-	return order.Client{
-		ID: c.ID, ClientID: c.ClientID, Name: names(c.Name), AgencyCode: c.Agency.Code, AgencyName: names(c.Agency.Name),
-		Host: c.Host, MinimumACR: c.MinimumACR, MaxFrameAge: c.MaximumFrameAge,
-	}
 }
 
 // refusePage records a refusal and shows it to the person.
