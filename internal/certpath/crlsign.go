@@ -81,21 +81,33 @@ func addRevoked(b *cryptobyte.Builder, r RevokedSerial) {
 		b.SetError(errors.New("certpath: a line of a list needs a positive serial number and a reason"))
 		return
 	}
-	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(cbasn1.INTEGER, func(b *cryptobyte.Builder) {
-			if serial[0] >= 0x80 {
-				b.AddUint8(0)
-			}
-			b.AddBytes(serial)
-		})
-		addTime(b, r.At)
-		if r.Reason != 0 {
-			b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddBytes(reasonAlone)
-				b.AddUint8(byte(r.Reason))
-			})
-		}
-	})
+	var line [64]byte
+	b.AddBytes(appendRevoked(line[:0], serial, r))
+}
+
+// appendRevoked writes one line by hand: its parts are all shorter than 128
+// octets, and a builder's nesting is most of the cost of a long list.
+func appendRevoked(out, serial []byte, r RevokedSerial) []byte {
+	out = append(out, byte(cbasn1.SEQUENCE), 0)
+	n := len(serial)
+	if serial[0] >= 0x80 {
+		out = append(out, byte(cbasn1.INTEGER), byte(n+1), 0)
+	} else {
+		out = append(out, byte(cbasn1.INTEGER), byte(n))
+	}
+	out = append(out, serial...)
+	tag, layout := cbasn1.UTCTime, "060102150405Z"
+	at := r.At.UTC()
+	if at.Year() < 1950 || at.Year() >= 2050 {
+		tag, layout = cbasn1.GeneralizedTime, "20060102150405Z"
+	}
+	out = at.AppendFormat(append(out, byte(tag), byte(len(layout))), layout)
+	if r.Reason != 0 {
+		out = append(out, byte(cbasn1.SEQUENCE), byte(len(reasonAlone)+1))
+		out = append(append(out, reasonAlone...), byte(r.Reason))
+	}
+	out[1] = byte(len(out) - 2)
+	return out
 }
 
 // addTime: UTCTime until 2049, then GeneralizedTime (RFC 5280 §5.1.2.4).

@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -135,20 +137,37 @@ func (s IssuingStore) Revocations(ctx context.Context, q issuing.RevocationQuery
 		if err := tx.QueryRow(ctx, revocationMark, q.Authority).Scan(&r.Mark, &r.At); err != nil {
 			return err
 		}
-		sql, args := `
-SELECT serial, state, revoked_at, coalesce(reason, 0) FROM mobile_certificates
-WHERE revoked_at IS NOT NULL AND authority = $1 AND not_after > $2`, []any{q.Authority, r.At.Add(-q.After)}
+		sql, args := revokedLines, []any{q.Authority, r.At.Add(-q.After)}
 		if q.List.Of > 1 {
 			sql, args = sql+` AND list_of = $3 AND list_part = $4`, append(args, q.List.Of, q.List.Part)
 		}
-		rows, err := tx.Query(ctx, sql+` ORDER BY revoked_at, serial`, args...)
-		if err != nil {
+		var packed []byte
+		if err := tx.QueryRow(ctx, sql, args...).Scan(&packed); err != nil {
 			return err
 		}
-		r.Entries, err = pgx.CollectRows(rows, scanStatus)
-		return err
+		r.Entries = unpackLines(packed)
+		return nil
 	})
 	return r, err
+}
+
+// revokedLines gives the lines of a list as one value: 20 octets of serial
+// number, 8 of Unix seconds, 2 of reason each. A list can have a hundred
+// thousand lines; as rows they cost ten times as much.
+const revokedLines = `
+SELECT coalesce(string_agg(substr(decode(repeat('00', 20), 'hex') || serial, octet_length(serial) + 1)
+  || int8send(floor(extract(epoch FROM revoked_at))::bigint) || int2send(coalesce(reason, 0)::smallint), ''::bytea), ''::bytea)
+FROM mobile_certificates WHERE revoked_at IS NOT NULL AND authority = $1 AND not_after > $2`
+
+func unpackLines(packed []byte) []issuing.Status {
+	const serial, size = 20, 30
+	out := make([]issuing.Status, len(packed)/size)
+	for i := range out {
+		line := packed[size*i:][:size]
+		out[i] = issuing.Status{Serial: line[:serial:serial], State: issuing.Revoked,
+			RevokedAt: time.Unix(int64(binary.BigEndian.Uint64(line[serial:])), 0).UTC(), Reason: int(binary.BigEndian.Uint16(line[serial+8:]))}
+	}
+	return out
 }
 
 func scanStatus(row pgx.CollectableRow) (issuing.Status, error) {
