@@ -294,8 +294,15 @@ func (p *Pages) mineOrSigned(r *http.Request) (*order.View, error) {
 	return &order.View{Order: *o, Asked: asked}, nil
 }
 
-// attachment writes a Content-Disposition header (RFC 6266) for any name.
+// attachment writes a Content-Disposition header (RFC 6266 §4.3) for any name;
+// what could be taken for a path, or hide the file, is taken out of it.
 func attachment(name string) string {
+	name = strings.TrimLeft(strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || strings.ContainsRune(`/\:*?"<>|`, r) {
+			return '_'
+		}
+		return r
+	}, name), ". ")
 	var ascii, encoded strings.Builder
 	for _, b := range []byte(name) {
 		switch {
