@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	slog.SetDefault(slog.New(slog.NewJSONHandler(&libraries, nil)))
 	code := m.Run()
 	stopCards()
 	if err := pgtest.Shutdown(); err != nil {
@@ -48,6 +49,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+// libraries is what libraries log that know nothing of our log.
+var libraries lockedBuffer
 
 // deadline is for one test; nothing here should come near it.
 const deadline = 90 * time.Second

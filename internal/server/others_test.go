@@ -324,19 +324,7 @@ func wrongTokens(t *testing.T, w *world, phone *softphone.Phone, order string) {
 }
 
 // tokenOf gets an API token of the demonstration client.
-func tokenOf(w *world) (string, error) {
-	form := url.Values{"grant_type": {"client_credentials"}, "scope": {"sign"}}
-	req, err := http.NewRequestWithContext(w.ctx, http.MethodPost, w.origin+"/oauth2/token", strings.NewReader(form.Encode()))
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth("demo-agency", w.config.Secret)
-	var out struct {
-		Token string `json:"access_token"`
-	}
-	return out.Token, answer(http.DefaultClient, req, &out)
-}
+func tokenOf(w *world) (string, error) { return tokenFor(w, "demo-agency", w.config.Secret) }
 
 // unsigned rewrites a JWS with alg none and the type of an access token.
 func unsigned(t testing.TB, jws string) string {

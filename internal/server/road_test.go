@@ -118,6 +118,8 @@ func (a *attempt) redeem(code string) (*identity, error) {
 	return out, id.Claims(out)
 }
 
+func oauthSource(who *identity) oauth2.TokenSource { return oauth2.StaticTokenSource(who.token) }
+
 // scan lets the phone scan what the browser shows.
 func (w *world) scan(t testing.TB, desk *softphone.Browser, phone *softphone.Phone, id string) *softphone.Claim {
 	t.Helper()
