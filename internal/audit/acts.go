@@ -40,6 +40,9 @@ const (
 	DeviceResumed   Act = "device.resumed"
 	DeviceRemoved   Act = "device.removed"
 	DeviceRenamed   Act = "device.renamed"
+	LossStarted     Act = "loss.started"  // a card's holder began to report a loss, or to take one back
+	LossReported    Act = "loss.reported" // with the card's signature
+	LossUndone      Act = "loss.undone"   // with the card's signature
 )
 
 // Keys and certificates.

@@ -71,8 +71,10 @@ func checkNonce(attribute, statement []byte) error {
 	if attribute == nil {
 		return nil
 	}
-	st, err := ParseStatement(statement)
-	if err != nil {
+	var st struct {
+		Nonce string `json:"nonce"`
+	}
+	if err := json.Unmarshal(statement, &st); err != nil {
 		return err
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(st.Nonce)

@@ -135,6 +135,7 @@ type Store interface {
 // Config is everything the service needs. All fields without a note are required.
 type Config struct {
 	Store        Store
+	Losses       LossStore
 	Vault        *citizen.Vault
 	Validator    *certpath.Validator // the trust store of citizen certificates, with revocation
 	RelyingParty *passkey.RelyingParty
@@ -142,7 +143,9 @@ type Config struct {
 	Issuer       issuing.Issuer   // issues the mobile certificates
 	Client       order.Client     // the service's own, for whom enrol orders are made
 	// Announce tells everybody who waits that an order changed; it returns at once.
-	Announce    func(order.ID)
+	Announce func(order.ID)
+	// Changed is called after certificates were held, revoked or restored; optional.
+	Changed     func()
 	Lifetime    time.Duration // of an order until a phone claims it
 	MaxLifetime time.Duration // of an order in all
 	CardStep    time.Duration // for the card to sign, after the passkey is there; 0: 5 minutes
@@ -162,7 +165,7 @@ type Service struct {
 // New checks the configuration.
 func New(cfg Config) (*Service, error) {
 	switch {
-	case cfg.Store == nil, cfg.Vault == nil, cfg.Validator == nil, cfg.RelyingParty == nil, cfg.Keys == nil,
+	case cfg.Store == nil, cfg.Losses == nil, cfg.Vault == nil, cfg.Validator == nil, cfg.RelyingParty == nil, cfg.Keys == nil,
 		cfg.Issuer == nil, cfg.Announce == nil, cfg.Log == nil, cfg.Client.ID == uuid.Nil:
 		return nil, errors.New("enrolment: a part is missing from the configuration")
 	case cfg.Lifetime <= 0, cfg.MaxLifetime < cfg.Lifetime, cfg.CardStep < 0, cfg.DeviceLimit < 0:

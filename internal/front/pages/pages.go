@@ -10,6 +10,7 @@
 //	GET  /o/{oid}/documents/{n}.p7s       a signature
 //	GET  /start/{oid}                     an order that was made over the API
 //	GET  /enrol, /enrol/{oid}  POST /enrol/card, /enrol/{oid}/proof  GET /enrol/{oid}/statement
+//	GET  /lost/card  POST /lost/statements, /lost/statements/{id}/proof
 //	GET  /sign, /sign/{oid}    POST /sign/orders
 //	GET  /session/login        POST /session/logout
 //	GET  /help, /help/errors, /help/accessibility, /help/privacy
@@ -112,6 +113,9 @@ func (p *Pages) Mount(r chi.Router) {
 	r.Get("/enrol/{oid}", p.enrolOrder)
 	r.Get("/enrol/{oid}/statement", p.enrolStatement)
 	r.Post("/enrol/{oid}/proof", p.enrolProof)
+	r.Get("/lost/card", p.lostCard)
+	r.Post("/lost/statements", p.lostBegin)
+	r.Post("/lost/statements/{id}/proof", p.lostEnd)
 	r.Get("/sign", p.sign)
 	r.Post("/sign/orders", p.signCreate)
 	r.Get("/sign/{oid}", p.signOrder)
