@@ -91,6 +91,10 @@ type Client struct {
 	SectorIdentifier string
 	// MinimumACR is the lowest road of approval the client accepts, "" for any.
 	MinimumACR string
+	// SyncedPasskeys is what the client makes of passkeys that are copied between
+	// devices: "" (as the deployment), "allowed", "lower_acr" or "refused". It can
+	// only be stricter than the deployment.
+	SyncedPasskeys string
 	// MaximumFrameAge narrows the age of a QR frame, 0 for the house rule.
 	MaximumFrameAge time.Duration
 	State           State

@@ -122,6 +122,9 @@ func (c Client) Validate(allowLoopback bool) error {
 	case len(c.Scopes) > maxScopes || slices.ContainsFunc(c.Scopes, func(s string) bool { return !scopeForm.MatchString(s) }):
 		return bad("scopes")
 	}
+	if !slices.Contains([]string{"", "inherit", "allowed", "lower_acr", "refused"}, c.SyncedPasskeys) {
+		return ErrClientInvalid.With("field", "synced_passkeys")
+	}
 	if err := c.validateAuth(); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"time"
 
 	"sealgate/internal/audit"
 	"sealgate/internal/fault"
@@ -115,12 +116,9 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 	if err != nil {
 		return nil, s.stopCloned(ctx, o, d, r, err)
 	}
-	acr := reachedACR(o.ClaimSource, d.Credential.Attested)
-	if d.CooldownUntil != nil && now.Before(*d.CooldownUntil) {
-		acr = ACRQR // added from another phone only just now
-	}
-	if !ACRSatisfies(acr, content.demanded().MinimumACR) {
-		return nil, ErrRoadRefused
+	acr, err := s.reached(o, d, content.demanded(), now)
+	if err != nil {
+		return nil, err
 	}
 	if s.cfg.Card != nil {
 		if err := s.cfg.Card(ctx, d.Card.ID, d.Card.CheckedAt, d.Card.NotAfter, o.Kind == Sign); err != nil {
@@ -133,6 +131,32 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 	}
 	return &Approval{Order: o.ID, ClaimHash: o.ClaimHash, Device: *d, Assertion: assertion, Verified: verified, Content: o.Content,
 		LeftOut: r.LeftOut, RPID: s.cfg.RPID, ACR: acr, At: now, Authorization: auth}, nil
+}
+
+// reached is the acr of an approval by this device; a fault where the client
+// does not accept it. A passkey that is copied between devices is never
+// hardware-bound, and counts for less, or not at all, where the deployment or
+// the client says so: the stricter of the two.
+func (s *Service) reached(o *Order, d *Device, least demand, now time.Time) (string, error) {
+	synced := d.Credential.BackupEligible
+	acr := reachedACR(o.ClaimSource, d.Credential.Attested && !synced)
+	if d.CooldownUntil != nil && now.Before(*d.CooldownUntil) {
+		acr = ACRQR // added from another phone only just now
+	}
+	rule := s.cfg.SyncedPasskeys.Stricter(least.SyncedPasskeys)
+	if synced && rule == passkey.SyncedRefused {
+		return "", ErrSyncedPasskey
+	}
+	if ACRSatisfies(acr, least.MinimumACR) && synced && rule == passkey.SyncedLowerACR {
+		if !ACRSatisfies(ACRQR, least.MinimumACR) {
+			return "", ErrSyncedPasskey // another road would not help, another passkey does
+		}
+		return ACRQR, nil
+	}
+	if !ACRSatisfies(acr, least.MinimumACR) {
+		return "", ErrRoadRefused
+	}
+	return acr, nil
 }
 
 // stopCloned suspends a device whose signature counter went back: there may be

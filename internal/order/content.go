@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/gowebpki/jcs"
 
+	"sealgate/internal/passkey"
 	"sealgate/internal/signing"
 )
 
@@ -61,6 +62,8 @@ type Client struct {
 	Host        string
 	MinimumACR  string        // the least it accepts; "" for any
 	MaxFrameAge time.Duration // 0 for the service's own limits
+	// SyncedPasskeys is the client's own rule; "" for the deployment's.
+	SyncedPasskeys passkey.SyncedRule
 }
 
 // Limits on what an order may carry. A phone must be able to show it all.

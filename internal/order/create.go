@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"sealgate/internal/audit"
+	"sealgate/internal/passkey"
 )
 
 // LoginRequest asks for a login order.
@@ -82,9 +83,11 @@ func NewEnrol(p EnrolParams) (*Order, error) {
 // demand is the member "request" of the content: the least that the client
 // accepts, and what the door wants the evidence to name.
 type demand struct {
-	MinimumACR  string          `json:"minimum_acr,omitempty"`
-	MaxFrameAge int             `json:"max_frame_age,omitempty"` // seconds; 0 for the service's own limits
-	Asked       json.RawMessage `json:"asked,omitempty"`
+	MinimumACR  string `json:"minimum_acr,omitempty"`
+	MaxFrameAge int    `json:"max_frame_age,omitempty"` // seconds; 0 for the service's own limits
+	// SyncedPasskeys is the client's rule on the day the order was made.
+	SyncedPasskeys passkey.SyncedRule `json:"synced_passkeys,omitempty"`
+	Asked          json.RawMessage    `json:"asked,omitempty"`
 }
 
 // demands joins what the client always demands with what this request demands.
@@ -93,8 +96,8 @@ func demands(c Client, requestACR string, asked json.RawMessage) (json.RawMessag
 	if least == "" || ACRSatisfies(requestACR, least) {
 		least = requestACR
 	}
-	d := demand{MinimumACR: least, MaxFrameAge: int(c.MaxFrameAge / time.Second), Asked: asked}
-	if d.MinimumACR == "" && d.MaxFrameAge == 0 && len(asked) == 0 {
+	d := demand{MinimumACR: least, MaxFrameAge: int(c.MaxFrameAge / time.Second), Asked: asked, SyncedPasskeys: c.SyncedPasskeys}
+	if d.MinimumACR == "" && d.MaxFrameAge == 0 && d.SyncedPasskeys == "" && len(asked) == 0 {
 		return nil, nil
 	}
 	return json.Marshal(d)
@@ -189,7 +192,7 @@ func (s *Service) checkDocuments(in []Document) ([]Document, error) {
 func (c Content) demanded() demand {
 	var d demand
 	if len(c.Request) > 0 && json.Unmarshal(c.Request, &d) != nil {
-		return demand{MinimumACR: ACRPHRH, MaxFrameAge: 1}
+		return demand{MinimumACR: ACRPHRH, MaxFrameAge: 1, SyncedPasskeys: passkey.SyncedRefused}
 	}
 	return d
 }

@@ -46,6 +46,7 @@ type house struct {
 	finished chan uuid.UUID
 	mu       sync.Mutex
 	stopped  []string
+	synced   passkey.SyncedRule
 }
 
 // clock is a time that tests move.
@@ -86,7 +87,7 @@ func (h *house) node(hub *order.Hub) *order.Service {
 		Store: h.db.Orders(), WaitingStore: h.db.Orders(), RelyingParty: h.rp, RPID: rpID, PublicOrigin: origin,
 		Frames:   order.FrameLimits{Step: 2 * time.Second, Scanner: 10 * time.Second, Link: 45 * time.Second, Frozen: 60 * time.Second},
 		Lifetime: 2 * time.Minute, MaxLifetime: 20 * time.Minute, PhoneStep: 3 * time.Minute, CodeLifetime: 5 * time.Minute,
-		MaxExtend: 10, MaxDocuments: 200,
+		MaxExtend: 10, MaxDocuments: 200, SyncedPasskeys: h.synced,
 		CodeMAC: func(s string) []byte { m := sha256.Sum256([]byte(s)); return m[:] },
 		Suspend: func(ctx context.Context, id uuid.UUID, reason string, e audit.Entry) error {
 			h.mu.Lock()

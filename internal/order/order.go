@@ -210,6 +210,7 @@ var (
 	ErrCodeUnknown   = fault.New(fault.NotFound, "code_unknown")
 	ErrSource        = fault.New(fault.Invalid, "claim_source")
 	ErrRoadRefused   = fault.New(fault.Forbidden, "order_road_refused")
+	ErrSyncedPasskey = fault.New(fault.Forbidden, "order_synced_passkey")
 	ErrCheckNeeded   = fault.New(fault.Conflict, "order_check_needed")
 	ErrCheckWrong    = fault.New(fault.Unprocessable, "order_check_wrong")
 	ErrCheckNone     = fault.New(fault.Conflict, "order_check_none")

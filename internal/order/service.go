@@ -182,6 +182,8 @@ type Config struct {
 	Suspend      SuspendFunc
 	Card         CardFunc // nil: cards are not looked at again
 	EnrolOptions EnrolOptionsFunc
+	// SyncedPasskeys is the deployment's rule; clients may be stricter. "" allows them.
+	SyncedPasskeys passkey.SyncedRule
 	// Finish is told of every approved sign order; it must return at once.
 	Finish func(id uuid.UUID)
 	Hub    *Hub

@@ -18,6 +18,7 @@ import (
 	"sealgate/internal/jobs"
 	"sealgate/internal/keyring"
 	"sealgate/internal/order"
+	"sealgate/internal/passkey"
 	"sealgate/internal/postgres"
 	"sealgate/internal/signing"
 )
@@ -154,7 +155,7 @@ func (s *services) ordering(opts Options, db *postgres.DB, f *foundation) error 
 		Store: db.Orders(), WaitingStore: db.Orders(), RelyingParty: f.rp, RPID: cfg.RPID, PublicOrigin: cfg.PublicOrigin,
 		Frames:   order.FrameLimits{Step: cfg.Frame.Step, Scanner: cfg.Frame.MaxAgeScanner, Link: cfg.Frame.MaxAgeLink, Frozen: cfg.Frame.Frozen},
 		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, PhoneStep: cfg.Order.PhoneStepLifetime,
-		CodeLifetime: typedCodeLife, MaxExtend: maxExtend, MaxDocuments: cfg.Signing.BatchMax,
+		SyncedPasskeys: passkey.SyncedRule(cfg.Passkey.SyncedPasskeys), CodeLifetime: typedCodeLife, MaxExtend: maxExtend, MaxDocuments: cfg.Signing.BatchMax,
 		CodeMAC: func(digits string) []byte {
 			m := hmac.New(sha256.New, f.secrets.typed)
 			m.Write([]byte(digits))
