@@ -7,6 +7,7 @@
 //	sealctl bench       measures a whole login, a signature, a waiting browser
 //	sealctl keys        where keys are kept; changing the master key
 //	sealctl evidence    exports and verifies the evidence of an approval
+//	sealctl authenticators  which models are accepted; FIDO metadata
 package main
 
 import (
@@ -41,7 +42,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand())
+	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), authenticatorsCommand())
 	return cmd
 }
 

@@ -50,6 +50,21 @@ func (rp *RelyingParty) Judge(b Bound, now time.Time) (reason, status string) {
 	return "", ""
 }
 
+// WouldRefuse says what registering a phone of this model would meet, by the
+// rules about models alone; nil when nothing is held against it. proved says
+// whether its attestation leads to a root.
+func (rp *RelyingParty) WouldRefuse(aaguid uuid.UUID, proved bool, now time.Time) error {
+	enforced := rp.cfg.Attestation == AttestationEnforced
+	switch {
+	case enforced && !proved:
+		return ErrAttestation
+	case enforced && len(rp.cfg.PermittedAAGUIDs) > 0 && !slices.Contains(rp.cfg.PermittedAAGUIDs, aaguid):
+		return ErrAttestation
+	}
+	reg := &registration{auth: authData{aaguid: aaguid}}
+	return rp.judgePolicy(reg, modelOf(rp.metadata(), aaguid, ""), proved, &Facts{}, now)
+}
+
 // recheckPage is how many devices are read at a time.
 const recheckPage = 500
 
