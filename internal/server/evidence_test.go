@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/pem"
 	"flag"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -198,5 +200,49 @@ func changedParts(t *testing.T, w *world, b *evidence.Bundle, o evidence.Options
 	}
 	if r := w.verify(t, must(b.Encode())(t), o); r.Verdict != evidence.Passed {
 		t.Fatalf("control: %+v", r)
+	}
+}
+
+// The way by hand of api/EVIDENCE.md, with openssl, command by command.
+func TestEvidenceByHand(t *testing.T) {
+	t.Parallel()
+	for _, tool := range []string{"jq", "openssl", "xxd"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(tool + " is not here")
+		}
+	}
+	_, script, _ := strings.Cut(string(must(os.ReadFile("../../api/EVIDENCE.md"))(t)), "```sh\n")
+	script, _, found := strings.Cut(script, "```")
+	if !found {
+		t.Fatal("EVIDENCE.md has no commands")
+	}
+	w := newWorld(t, nil)
+	_, sign, contents := evidenceOrders(t, w)
+	dir, b := t.TempDir(), w.bundle(t, sign)
+	root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificatesIn(t, filepath.Join(cardsDir, "anchors"))[0].Raw})
+	run := func() (string, error) {
+		for name, data := range map[string][]byte{"evidence.json": must(b.Encode())(t), "root.pem": root, "document.pdf": contents[0],
+			"ca.pem": must(os.ReadFile(w.anchors(t)))(t), "all.sh": []byte("set -eu\n" + script)} {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.CommandContext(w.ctx, "bash", "all.sh")
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := run(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, name := range []string{"card", "proof", "attestation", "content", "signature"} {
+		part := parts(b)[name]
+		whole := *part
+		*part = bytes.Clone(whole)
+		(*part)[len(whole)-1] ^= 1
+		if out, err := run(); err == nil {
+			t.Errorf("%s is changed and the commands pass:\n%s", name, out)
+		}
+		*part = whole
 	}
 }
