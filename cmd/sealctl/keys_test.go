@@ -42,7 +42,7 @@ func TestChangingTheMasterKey(t *testing.T) {
 	ctx := context.Background()
 	url, dir := pgtest.URL(t), t.TempDir()
 	one, two := filepath.Join(dir, "one.key"), filepath.Join(dir, "two.key")
-	base := "public_origin: https://id.example.gov.tw\ncard: {anchors_dir: " + dir + "}\ndatabase: {url: \"" + url + "\"}\n"
+	base := "public_origin: https://id.example.gov.tw\nmobile: {policy_oids: [2.16.886.101.0.3.3]}\nissuing: {tsa_policy_oid: 2.16.886.101.0.3.4}\ncard: {anchors_dir: " + dir + "}\ndatabase: {url: \"" + url + "\"}\n"
 	expect := func(config, want string, args ...string) string {
 		t.Helper()
 		out, err := keysRun(t, config, args...)
@@ -122,7 +122,7 @@ func TestKeysInTheSecurityModule(t *testing.T) {
 	if out, err := exec.Command("softhsm2-util", "--init-token", "--free", "--label", "t", "--so-pin", "12345678", "--pin", "87654321").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	text := "public_origin: https://id.example.gov.tw\ncard: {anchors_dir: " + dir + "}\ndatabase: {url: \"" + url + "\"}\n" +
+	text := "public_origin: https://id.example.gov.tw\nmobile: {policy_oids: [2.16.886.101.0.3.3]}\nissuing: {tsa_policy_oid: 2.16.886.101.0.3.4}\ncard: {anchors_dir: " + dir + "}\ndatabase: {url: \"" + url + "\"}\n" +
 		"master_key_file: " + file("master.key", strings.Repeat("k", 32)) + "\n" +
 		"hsm: {module: " + module + ", token_label: t, pin_file: " + file("pin", "87654321\n") + ", purposes: [\"ca-*\", oidc]}\n"
 	cfg, err := config.Load(file("sealgate.yaml", text), nil)

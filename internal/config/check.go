@@ -25,6 +25,7 @@ func (c *Config) complete() []string {
 	c.checkFiles(add)
 	c.checkHSM(add)
 	c.checkTimes(add)
+	c.checkPolicies(add)
 	if c.NodeName == "" {
 		c.NodeName, _ = os.Hostname()
 		c.sources["node_name"] = "host name"
@@ -39,6 +40,35 @@ func (c *Config) complete() []string {
 		}
 	}
 	return p
+}
+
+// checkPolicies wants object identifiers, and outside development such that
+// mean something: a relying party reads in them how carefully a certificate was
+// issued, and 2.999 is the arc for examples (X.660).
+func (c *Config) checkPolicies(add adder) {
+	check := func(key string, oids ...string) {
+		if len(oids) == 0 || oids[0] == "" {
+			if !c.Dev {
+				add("%s: needed: an object identifier of your own, as in your certification practice statement", key)
+			}
+			return
+		}
+		for _, oid := range oids {
+			switch {
+			case !oidForm.MatchString(oid):
+				add("%s: %q is not an object identifier such as 2.16.886.101.0.3.3", key, oid)
+			case !c.Dev && (oid == "2.999" || strings.HasPrefix(oid, "2.999.")):
+				add("%s: %s is below 2.999, the arc for examples", key, oid)
+			}
+		}
+	}
+	check("mobile.policy_oids", c.Mobile.PolicyOIDs...)
+	check("issuing.tsa_policy_oid", c.Issuing.TSAPolicyOID)
+	for _, usage := range c.Mobile.KeyUsage {
+		if usage != "digitalSignature" && usage != "contentCommitment" {
+			add("mobile.key_usage: %q is neither digitalSignature nor contentCommitment", usage)
+		}
+	}
 }
 
 var oidForm = regexp.MustCompile(`^[0-2](\.(0|[1-9][0-9]{0,18}))+$`)

@@ -42,6 +42,7 @@ type Config struct {
 	Order    Order    `key:"order"`
 	Frame    Frame    `key:"frame"`
 	Mobile   Mobile   `key:"mobile"`
+	Issuing  Issuing  `key:"issuing"`
 	Citizen  Citizen  `key:"citizen"`
 	Passkey  Passkey  `key:"passkey"`
 	Signing  Signing  `key:"signing"`
@@ -110,7 +111,15 @@ type Frame struct {
 // Mobile is about the certificates that are issued to phones' holders.
 type Mobile struct {
 	KeyAlgorithm        string        `key:"key_algorithm" default:"P-256" oneof:"P-256 P-384 RSA-2048 RSA-3072" doc:"key of a mobile certificate"`
-	CertificateLifetime time.Duration `key:"certificate_lifetime" default:"365d" min:"24h" max:"1826d" doc:"validity of a mobile certificate"`
+	CertificateLifetime time.Duration `key:"certificate_lifetime" default:"365d" min:"24h" max:"365d" doc:"validity of a mobile certificate; it also never outlasts the citizen's card"`
+	PolicyOIDs          []string      `key:"policy_oids" doc:"certificate policies that mobile certificates name; those of your certification practice statement, needed outside development"`
+	KeyUsage            []string      `key:"key_usage" default:"digitalSignature,contentCommitment" doc:"key usage of mobile certificates: digitalSignature, contentCommitment"`
+	CardType            string        `key:"card_type" default:"mobile" doc:"card type in the subject directory attributes of mobile certificates"`
+}
+
+// Issuing says who issues the mobile certificates.
+type Issuing struct {
+	TSAPolicyOID string `key:"tsa_policy_oid" doc:"policy of the service's own time-stamps; needed outside development"`
 }
 
 // Citizen is about people and their devices.

@@ -23,6 +23,8 @@ func files(t *testing.T) []string {
 		"DATABASE_URL=postgres://app:hidden-word@db/sealgate",
 		"SEALGATE_MASTER_KEY_FILE=" + key,
 		"SEALGATE_CARD_ANCHORS_DIR=" + dir,
+		"SEALGATE_MOBILE_POLICY_OIDS=2.16.886.101.0.3.3",
+		"SEALGATE_ISSUING_TSA_POLICY_OID=2.16.886.101.0.3.4",
 		"PATH=/bin",
 	}
 }
@@ -126,6 +128,12 @@ func TestOneWrongThing(t *testing.T) {
 		{name: "bare number as duration", yaml: "order: {lifetime: 90}", want: "order.lifetime: \"90\" is not a duration"},
 		{name: "duration out of limits", env: "SEALGATE_ORDER_LIFETIME=1s", want: "1s is not between 30s and 20m"},
 		{name: "not a choice", env: "SEALGATE_LOG_LEVEL=loud", want: "is none of debug, info, warn, error"},
+		{name: "no policy", env: "SEALGATE_MOBILE_POLICY_OIDS= ,", want: "mobile.policy_oids: needed"},
+		{name: "policy of the examples", env: "SEALGATE_MOBILE_POLICY_OIDS=2.16.886.101.0.3.3,2.999.1.1", want: "arc for examples"},
+		{name: "policy that is none", env: "SEALGATE_MOBILE_POLICY_OIDS=level3", want: "is not an object identifier"},
+		{name: "time-stamp policy of the examples", env: "SEALGATE_ISSUING_TSA_POLICY_OID=2.999.1.2", want: "arc for examples"},
+		{name: "key usage", env: "SEALGATE_MOBILE_KEY_USAGE=keyCertSign", want: "neither digitalSignature nor"},
+		{name: "two years", env: "SEALGATE_MOBILE_CERTIFICATE_LIFETIME=730d", want: "not between"},
 		{name: "not a truth value", yaml: "dev: perhaps", want: "neither true nor false"},
 		{name: "list where a text belongs", yaml: "listen: [a]", want: "listen: must be a text"},
 		{name: "not a network", yaml: "trusted_proxies: [10.0.0.0/40]", want: "is not a network"},
@@ -184,10 +192,10 @@ func TestOneWrongThing(t *testing.T) {
 func TestEverythingAtOnce(t *testing.T) {
 	_, err := Load(write(t, "colour: red\nlisten: nowhere\nsigning: {batch_max: x}\n"), []string{"SEALGATE_SHAPE=round"})
 	problems, ok := err.(Problems)
-	if !ok || len(problems) != 8 {
-		t.Fatalf("want 8 problems (4 wrong, 4 missing): %v", err)
+	if !ok || len(problems) != 10 {
+		t.Fatalf("want 10 problems (4 wrong, 6 missing): %v", err)
 	}
-	if !strings.Contains(err.Error(), "8 problems:\n  - ") {
+	if !strings.Contains(err.Error(), "10 problems:\n  - ") {
 		t.Error(err)
 	}
 }
@@ -224,7 +232,7 @@ func TestDescribe(t *testing.T) {
 		}
 		switch s.Key {
 		case "mobile.certificate_lifetime":
-			if s.Value != "365d" || !strings.Contains(s.Meaning, "24h to 1826d") {
+			if s.Value != "365d" || !strings.Contains(s.Meaning, "24h to 365d") {
 				t.Errorf("%+v", s)
 			}
 		case "order.max_lifetime":

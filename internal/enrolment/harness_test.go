@@ -69,6 +69,7 @@ type world struct {
 	ca    *issuing.CA
 	rp    *passkey.RelyingParty
 	svc   *enrolment.Service
+	cfg   enrolment.Config // of svc, for tests that want another
 	order *order.Service
 	from  order.Origin
 	// ahead moves the services' clock.
@@ -102,13 +103,14 @@ func newWorld(t testing.TB, limits ...int) *world {
 	if len(limits) > 0 {
 		limit = limits[0]
 	}
-	w.svc, err = enrolment.New(enrolment.Config{
+	w.cfg = enrolment.Config{
 		Store: w.db.Enrolments(), Losses: w.db.Enrolments(), Vault: vault, Validator: validator(t, w.pki), RelyingParty: w.rp, Keys: keys, Issuer: w.ca,
 		Client: order.Client{ID: uuid.Must(uuid.NewV7()), ClientID: "sealgate", Name: order.Names{"zh-Hant": "行動身分", "en": "Mobile ID"},
 			AgencyCode: "sealgate", AgencyName: order.Names{"zh-Hant": "行動身分", "en": "Mobile ID"}, Host: host},
 		Announce: hub.Announce, Lifetime: 2 * time.Minute, MaxLifetime: 30 * time.Minute, DeviceLimit: limit,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Now: w.now,
-	})
+	}
+	w.svc, err = enrolment.New(w.cfg)
 	must(t, err)
 	w.order, err = order.New(order.Config{
 		Store: w.db.Orders(), WaitingStore: w.db.Orders(), RelyingParty: w.rp, RPID: host, PublicOrigin: origin,

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"sealgate/internal/audit"
@@ -133,7 +134,10 @@ func (b *builder) issuingTemplate() *x509.Certificate {
 	t := b.template("Issuing CA", yearsIssuing)
 	t.IsCA, t.BasicConstraintsValid, t.MaxPathLenZero = true, true, true
 	t.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	t.Policies = []x509.OID{b.ca.policy, b.ca.tsaPolicyOID}
+	t.Policies = slices.Clone(b.ca.profile.policies)
+	if !slices.ContainsFunc(t.Policies, b.ca.tsaPolicyOID.Equal) {
+		t.Policies = append(t.Policies, b.ca.tsaPolicyOID)
+	}
 	t.IssuingCertificateURL = []string{b.ca.cfg.BaseURL + PathRoot}
 	t.CRLDistributionPoints = []string{b.ca.cfg.BaseURL + PathRootCRL}
 	return t

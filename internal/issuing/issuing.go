@@ -191,13 +191,13 @@ type Config struct {
 	// BaseURL is where front/pki answers, without a path: it becomes part of
 	// every certificate. Plain http is usual (RFC 5280 §8: no TLS loops).
 	BaseURL string
-	// Policy and TSAPolicy are object identifiers. Empty: below 2.999, the arc
-	// for examples, which nobody may take for a real policy.
-	Policy, TSAPolicy string
+	// Profile of the mobile certificates; nil: the one of an empty ProfileConfig.
+	Profile *Profile
+	// TSAPolicy is an object identifier. Empty: below 2.999, the arc for
+	// examples, which nobody may take for a real policy.
+	TSAPolicy string
 	// Algorithm of the four keys; empty: P-256.
 	Algorithm keyring.Algorithm
-	// Life of a mobile certificate; 0: one year, which is also the most.
-	Life time.Duration
 	// ListLife is how long a revocation list is valid, 0: 24 h; ListRefresh is
 	// how often a node makes a new one though nothing has changed, 0: 5 minutes.
 	ListLife, ListRefresh time.Duration
@@ -218,7 +218,7 @@ const (
 // CA is our own issuer. It is safe for concurrent use.
 type CA struct {
 	cfg          Config
-	policy       x509.OID
+	profile      *Profile
 	tsaPolicyOID x509.OID
 	tsaPolicy    asn1.ObjectIdentifier // the same
 
@@ -248,10 +248,8 @@ func New(cfg Config) (*CA, error) {
 		return nil, fmt.Errorf("issuing: base URL %q is not scheme and host", cfg.BaseURL)
 	}
 	cfg.BaseURL = u.Scheme + "://" + u.Host
-	setDefault(&cfg.Policy, DefaultPolicy)
 	setDefault(&cfg.TSAPolicy, DefaultTSAPolicy)
 	setDefault(&cfg.Algorithm, keyring.P256)
-	setDefault(&cfg.Life, maxLife)
 	setDefault(&cfg.ListLife, 24*time.Hour)
 	setDefault(&cfg.ListRefresh, 5*time.Minute)
 	setDefault(&cfg.StatusLife, 10*time.Minute)
@@ -262,13 +260,15 @@ func New(cfg Config) (*CA, error) {
 	if cfg.ListEntries < 1 {
 		return nil, errors.New("issuing: a part of a list has at least one entry")
 	}
-	if cfg.Life > maxLife || cfg.ListRefresh > cfg.ListLife {
-		return nil, errors.New("issuing: a certificate lives at most a year, and lists are renewed before they end")
+	if cfg.ListRefresh > cfg.ListLife {
+		return nil, errors.New("issuing: lists are renewed before they end")
 	}
-	ca := &CA{cfg: cfg, lists: map[listName]*PublishedList{}}
-	if ca.policy, _, err = parsePolicy(cfg.Policy); err != nil {
-		return nil, err
+	if cfg.Profile == nil {
+		if cfg.Profile, err = NewProfile(ProfileConfig{}); err != nil {
+			return nil, err
+		}
 	}
+	ca := &CA{cfg: cfg, profile: cfg.Profile, lists: map[listName]*PublishedList{}}
 	if ca.tsaPolicyOID, ca.tsaPolicy, err = parsePolicy(cfg.TSAPolicy); err != nil {
 		return nil, err
 	}

@@ -59,6 +59,19 @@ func newCA(t testing.TB, pool *pgxpool.Pool, change ...func(*issuing.Config)) (*
 	return ca, keys
 }
 
+// newCAWith gives a second CA over the same authorities with another profile, as
+// after a change of the configuration.
+func newCAWith(t testing.TB, like *issuing.CA, keys *keyring.Keyring, c issuing.ProfileConfig) *issuing.CA {
+	t.Helper()
+	cfg := like.Config()
+	cfg.Keys, cfg.Profile = keys, profile(t, c)
+	ca, err := issuing.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
 func bootstrapped(t testing.TB, pool *pgxpool.Pool, change ...func(*issuing.Config)) (*issuing.CA, *keyring.Keyring) {
 	t.Helper()
 	ca, keys := newCA(t, pool, change...)
@@ -501,12 +514,11 @@ func TestConfigIsChecked(t *testing.T) {
 		t.Fatalf("control: %v", err)
 	}
 	for name, change := range map[string]func(*issuing.Config){
-		"no name":   func(c *issuing.Config) { c.Name = "" },
-		"path":      func(c *issuing.Config) { c.BaseURL = baseURL + "/x" },
-		"scheme":    func(c *issuing.Config) { c.BaseURL = "ldap://x" },
-		"two years": func(c *issuing.Config) { c.Life = 2 * 365 * 24 * time.Hour },
-		"policy":    func(c *issuing.Config) { c.Policy = "1.x" },
-		"no store":  func(c *issuing.Config) { c.Store = nil },
+		"no name":  func(c *issuing.Config) { c.Name = "" },
+		"path":     func(c *issuing.Config) { c.BaseURL = baseURL + "/x" },
+		"scheme":   func(c *issuing.Config) { c.BaseURL = "ldap://x" },
+		"policy":   func(c *issuing.Config) { c.TSAPolicy = "1.x" },
+		"no store": func(c *issuing.Config) { c.Store = nil },
 	} {
 		c := good
 		change(&c)

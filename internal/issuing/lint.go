@@ -3,9 +3,6 @@ package issuing
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -19,32 +16,40 @@ import (
 
 // subject is what a rule looks at.
 type subject struct {
-	ca                    *CA
+	ca                    *CA // nil: another's certificate
+	profile               *Profile
+	now                   time.Time
 	cert, issuer, citizen *x509.Certificate
 }
 
-// rule is one rule of the mobile certificate profile.
+// rule is one rule that a mobile certificate keeps.
 type rule struct {
 	name   string
 	source string
 	check  func(subject) error
 }
 
-// rules are checked in this order; every broken one is reported.
-var rules = []rule{
+// everyRule holds for mobile certificates of every issuer.
+var everyRule = []rule{
 	{"version_3", "RFC 5280 §4.1.2.1", func(s subject) error { return must(s.cert.Version == 3, "version %d", s.cert.Version) }},
-	{"serial_20_random_octets", "RFC 5280 §4.1.2.2", checkSerial},
 	{"subject_same_person", "tw-fido.md §3.1", checkSubject},
 	{"validity_within_bounds", "tw-fido.md §3.1; RFC 5280 §4.1.2.5", checkValidity},
 	{"key_usage_exact", "RFC 5280 §4.2.1.3", func(s subject) error {
-		return must(s.cert.KeyUsage == mobileKeyUsage, "key usage %b", s.cert.KeyUsage)
+		return must(s.cert.KeyUsage == s.profile.usage, "key usage %b", s.cert.KeyUsage)
 	}},
 	{"not_a_ca", "RFC 5280 §4.2.1.9", func(s subject) error { return must(!s.cert.IsCA, "is a CA") }},
 	{"no_other_names_or_usages", "tw-fido.md §3.1", checkNothingElse},
-	{"policy_is_ours", "RFC 5280 §4.2.1.4", func(s subject) error {
-		return must(len(s.cert.Policies) == 1 && s.cert.Policies[0].Equal(s.ca.policy), "policies %v", s.cert.Policies)
-	}},
+	{"policy_is_ours", "RFC 5280 §4.2.1.4", checkPolicies},
+	{"policy_allowed_by_issuer", "RFC 5280 §6.1.3 (d)", checkIssuerPolicies},
 	{"key_strong_and_new", "NIST SP 800-57 part 1 §5.6", checkKey},
+	{"issuer_matches", "RFC 5280 §4.1.2.4", func(s subject) error {
+		return must(bytes.Equal(s.cert.RawIssuer, s.issuer.RawSubject), "issuer is not the issuing CA's subject")
+	}},
+}
+
+// ownRules hold for what our own CA issues: there nothing is left open.
+var ownRules = []rule{
+	{"serial_20_random_octets", "RFC 5280 §4.1.2.2", checkSerial},
 	{"key_identifiers", "RFC 5280 §4.2.1.1, §4.2.1.2", func(s subject) error {
 		return must(len(s.cert.SubjectKeyId) == 20 && bytes.Equal(s.cert.AuthorityKeyId, s.issuer.SubjectKeyId), "identifiers do not match")
 	}},
@@ -52,18 +57,22 @@ var rules = []rule{
 		return must(len(s.cert.OCSPServer) == 1 && len(s.cert.IssuingCertificateURL) == 1 && namesItsList(s), "a location is missing or not its own")
 	}},
 	{"extensions_known", "RFC 5280 §4.2", checkExtensions},
-	{"issuer_matches", "RFC 5280 §4.1.2.4", func(s subject) error {
-		return must(bytes.Equal(s.cert.RawIssuer, s.issuer.RawSubject), "issuer is not the issuing CA's subject")
-	}},
 }
 
-// CheckProfile holds a mobile certificate against all rules. It does not check
-// the signature. The error is ErrProfile and names the broken rules.
+// CheckProfile holds a mobile certificate of our own CA against all rules;
+// every broken one is reported. It does not check the signature. The error is
+// ErrProfile and names the broken rules.
 func (ca *CA) CheckProfile(cert, issuer, citizen *x509.Certificate) error {
+	return check(subject{ca, ca.profile, ca.cfg.Now(), cert, issuer, citizen}, everyRule, ownRules)
+}
+
+func check(s subject, sets ...[]rule) error {
 	var broken []error
-	for _, r := range rules {
-		if err := r.check(subject{ca, cert, issuer, citizen}); err != nil {
-			broken = append(broken, fmt.Errorf("%s (%s): %w", r.name, r.source, err))
+	for _, rules := range sets {
+		for _, r := range rules {
+			if err := r.check(s); err != nil {
+				broken = append(broken, fmt.Errorf("%s (%s): %w", r.name, r.source, err))
+			}
 		}
 	}
 	if len(broken) > 0 {
@@ -97,8 +106,8 @@ func checkSubject(s subject) error {
 	switch {
 	case !bytes.Equal(s.cert.RawSubject, s.citizen.RawSubject):
 		return errors.New("subject is not the card's")
-	case mobile.CardType != cardTypeMobile:
-		return errors.New("card type is not mobile")
+	case mobile.CardType != s.profile.cardType:
+		return errors.New("card type is not the profile's")
 	case mobile.IDLast4 != card.IDLast4 || !mobile.SubjectType.Equal(card.SubjectType):
 		return errors.New("directory attributes are not the card's")
 	}
@@ -111,15 +120,15 @@ func checkValidity(s subject) error {
 	switch {
 	case life <= time.Second:
 		return errors.New("ends before it begins")
-	case life > maxLife:
-		return errors.New("longer than a year")
+	case life > s.profile.life:
+		return errors.New("longer than the profile allows")
 	case c.NotAfter.After(s.citizen.NotAfter) || c.NotBefore.Before(s.citizen.NotBefore):
 		return errors.New("outside the citizen certificate's validity")
 	case c.NotAfter.After(s.issuer.NotAfter) || c.NotBefore.Before(s.issuer.NotBefore):
 		return errors.New("outside the issuing CA's validity")
-	case c.NotBefore.After(s.ca.cfg.Now().Add(clockSkew)):
+	case c.NotBefore.After(s.now.Add(clockSkew)):
 		return errors.New("begins in the future")
-	case !c.NotAfter.After(s.ca.cfg.Now()):
+	case !c.NotAfter.After(s.now):
 		return errors.New("is over already")
 	}
 	return nil
@@ -133,18 +142,33 @@ func checkNothingElse(s subject) error {
 		len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0, "has alternative names or extended key usages")
 }
 
+// checkPolicies: exactly the profile's.
+func checkPolicies(s subject) error {
+	for _, p := range s.profile.policies {
+		if !slices.ContainsFunc(s.cert.Policies, p.Equal) {
+			return fmt.Errorf("policy %s is missing", p)
+		}
+	}
+	return must(len(s.cert.Policies) == len(s.profile.policies), "policies %v", s.cert.Policies)
+}
+
+// checkIssuerPolicies: a policy that the issuing CA may not give would be lost
+// in path validation. This happens when the configuration changes later.
+func checkIssuerPolicies(s subject) error {
+	if slices.ContainsFunc(s.issuer.Policies, anyPolicy.Equal) || len(s.issuer.Policies) == 0 && bytes.Equal(s.issuer.RawIssuer, s.issuer.RawSubject) {
+		return nil // a self-signed issuer is the anchor: its policies are not looked at
+	}
+	for _, p := range s.cert.Policies {
+		if !slices.ContainsFunc(s.issuer.Policies, p.Equal) {
+			return fmt.Errorf("the issuing CA is not for policy %s", p)
+		}
+	}
+	return nil
+}
+
 func checkKey(s subject) error {
-	switch k := s.cert.PublicKey.(type) {
-	case *ecdsa.PublicKey:
-		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
-			return errors.New("curve is not P-256 or P-384")
-		}
-	case *rsa.PublicKey:
-		if k.N.BitLen() < 2048 || k.N.BitLen() > 4096 || k.E != 65537 || k.N.Bit(0) == 0 {
-			return errors.New("RSA key is too short, too long or unusual")
-		}
-	default:
-		return fmt.Errorf("key of type %T", k)
+	if err := s.profile.permits(s.cert.PublicKey); err != nil {
+		return err
 	}
 	if k, ok := s.cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || k.Equal(s.citizen.PublicKey) {
 		return errors.New("the mobile key is the card's key")

@@ -35,12 +35,6 @@ var (
 // cardTypeMobile is the card type of a mobile certificate.
 const cardTypeMobile = "mobile"
 
-// mobileKeyUsage: the key signs only documents that the citizen has looked at
-// and approved one by one, which is what contentCommitment (nonRepudiation)
-// claims; it never signs a login. digitalSignature stands beside it because
-// MOICA's signing certificates carry it and many verifiers ask for it alone.
-const mobileKeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageContentCommitment
-
 // Issue makes a mobile certificate. See Issuer.
 func (ca *CA) Issue(ctx context.Context, r MobileRequest) (Certificate, error) {
 	issuer, err := ca.authority(ctx, Issuing)
@@ -94,7 +88,7 @@ func (ca *CA) mobileTemplate(r MobileRequest, issuer *x509.Certificate) (*x509.C
 	if err != nil {
 		return nil, ErrProfile.Because(err)
 	}
-	attributes, err := directoryAttributes(info)
+	attributes, err := ca.profile.directoryAttributes(info)
 	if err != nil {
 		return nil, ErrProfile.Because(err)
 	}
@@ -104,8 +98,8 @@ func (ca *CA) mobileTemplate(r MobileRequest, issuer *x509.Certificate) (*x509.C
 		RawSubject:      r.Citizen.RawSubject, // byte for byte: same person, same name
 		NotBefore:       notBefore,
 		NotAfter:        notAfter,
-		KeyUsage:        mobileKeyUsage,
-		Policies:        []x509.OID{ca.policy},
+		KeyUsage:        ca.profile.usage,
+		Policies:        ca.profile.policies,
 		SubjectKeyId:    keyIdentifier(r.PublicKey),
 		ExtraExtensions: []pkix.Extension{attributes},
 	}
@@ -125,31 +119,13 @@ func (ca *CA) validity(r MobileRequest, issuer *x509.Certificate) (from, to time
 			from = c.NotBefore
 		}
 	}
-	to = from.Add(ca.cfg.Life - time.Second) // both ends count (RFC 5280 §4.1.2.5)
+	to = from.Add(ca.profile.life - time.Second) // both ends count (RFC 5280 §4.1.2.5)
 	for _, end := range []time.Time{r.NotAfter, r.Citizen.NotAfter, issuer.NotAfter} {
 		if !end.IsZero() && end.Before(to) {
 			to = end
 		}
 	}
 	return from, to.UTC().Truncate(time.Second)
-}
-
-// directoryAttributes encodes subject type, card type and last four.
-func directoryAttributes(info certpath.CitizenInfo) (pkix.Extension, error) {
-	type attribute struct {
-		Type   asn1.ObjectIdentifier
-		Values []asn1.RawValue `asn1:"set"`
-	}
-	subjectType, err := asn1.Marshal(info.SubjectType)
-	if err != nil {
-		return pkix.Extension{}, err
-	}
-	value, err := asn1.Marshal([]attribute{
-		{oidSubjectType, []asn1.RawValue{{FullBytes: subjectType}}},
-		{oidCardType, []asn1.RawValue{{Tag: asn1.TagPrintableString, Bytes: []byte(cardTypeMobile)}}},
-		{oidIDLast4, []asn1.RawValue{{Tag: asn1.TagUTF8String, Bytes: []byte(info.IDLast4)}}},
-	})
-	return pkix.Extension{Id: oidDirectoryAttributes, Value: value}, err
 }
 
 // lint signs the template with a throw-away key, so that the very bytes to be

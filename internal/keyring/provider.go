@@ -159,7 +159,9 @@ func (k *Keyring) label(ctx context.Context, purpose string) (string, error) {
 	return "sealgate-" + hex.EncodeToString(mac[:6]) + "/" + purpose, nil
 }
 
-// algorithmOf names a public key's algorithm, "" when it is none of ours.
+// AlgorithmOf names a public key's algorithm, "" when it is none of ours.
+func AlgorithmOf(public crypto.PublicKey) Algorithm { return algorithmOf(public) }
+
 func algorithmOf(public crypto.PublicKey) Algorithm {
 	switch p := public.(type) {
 	case *ecdsa.PublicKey:

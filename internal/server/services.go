@@ -29,6 +29,7 @@ type services struct {
 	citizens   *citizen.Registry
 	devices    *devices.Service
 	cards      *devices.Cards
+	profile    *issuing.Profile
 	ca         *issuing.CA
 	anchorsPEM []byte
 	signing    *signing.Service
@@ -101,9 +102,14 @@ func (s *services) authority(ctx context.Context, opts Options, db *postgres.DB,
 	if opts.Config.Dev {
 		name = "(測試用) Sealgate"
 	}
+	m := opts.Config.Mobile
 	var err error
+	if s.profile, err = issuing.NewProfile(issuing.ProfileConfig{Life: m.CertificateLifetime, KeyUsage: m.KeyUsage,
+		Policies: m.PolicyOIDs, CardType: m.CardType, KeyAlgorithms: []keyring.Algorithm{keyring.Algorithm(m.KeyAlgorithm)}}); err != nil {
+		return err
+	}
 	s.ca, err = issuing.New(issuing.Config{Store: db.Issuing(), Keys: f.keys, Name: name, BaseURL: opts.Config.PublicOrigin,
-		Life: min(opts.Config.Mobile.CertificateLifetime, 365*24*time.Hour)})
+		Profile: s.profile, TSAPolicy: opts.Config.Issuing.TSAPolicyOID})
 	if err != nil {
 		return err
 	}
