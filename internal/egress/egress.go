@@ -63,6 +63,9 @@ type Config struct {
 	Timeout time.Duration
 	// MaxBytes bounds any answer, whatever the caller asks. Zero means DefaultMaxBytes.
 	MaxBytes int64
+	// TLS may bring own roots and a client certificate, for a service that
+	// knows us. Nil: the system's roots and no certificate. TLS 1.2 is the least.
+	TLS *tls.Config
 }
 
 // Client fetches under the rules of its Config. It is safe for concurrent use.
@@ -93,6 +96,11 @@ func New(cfg Config) (*Client, error) {
 		policy:   addressPolicy{loopback: cfg.AllowLoopback, private: cfg.AllowPrivate},
 		maxBytes: cfg.MaxBytes,
 	}
+	if cfg.TLS == nil {
+		cfg.TLS = &tls.Config{}
+	}
+	secure := cfg.TLS.Clone()
+	secure.MinVersion = max(secure.MinVersion, tls.VersionTLS12)
 	dialer := &net.Dialer{Timeout: cfg.Timeout, ControlContext: c.control}
 	c.http = &http.Client{
 		Timeout: cfg.Timeout,
@@ -102,7 +110,7 @@ func New(cfg Config) (*Client, error) {
 		Transport: &http.Transport{
 			Proxy:                  nil,
 			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSClientConfig:        secure,
 			TLSHandshakeTimeout:    cfg.Timeout,
 			ResponseHeaderTimeout:  cfg.Timeout,
 			MaxResponseHeaderBytes: 64 << 10,
@@ -142,36 +150,73 @@ func (c *Client) Post(ctx context.Context, rawURL, contentType string, body []by
 }
 
 func (c *Client) do(ctx context.Context, method, rawURL, contentType string, body []byte, accept string, max int64) ([]byte, error) {
-	if err := c.Permitted(rawURL); err != nil {
+	a, err := c.Exchange(ctx, Request{Method: method, URL: rawURL, ContentType: contentType, Body: body, Accept: accept, Max: max})
+	if err != nil {
 		return nil, err
 	}
+	if a.Status != http.StatusOK {
+		return nil, ErrFailed.Because(fmt.Errorf("%s: status %d", method, a.Status))
+	}
+	return a.Body, nil
+}
+
+// Request is one exchange of a protocol that has more answers than 200.
+type Request struct {
+	Method, URL, ContentType, Accept string
+	Body                             []byte
+	// User and Password, when set, go along as HTTP Basic (RFC 7617), and only
+	// over https.
+	User, Password string
+	// Max bounds the answer's body in bytes; 0: the configuration's MaxBytes.
+	Max int64
+}
+
+// Answer is what came back, whatever its status. Body is that of a 200 and
+// bounded; with other statuses it is left unread.
+type Answer struct {
+	Status                  int
+	ContentType, RetryAfter string
+	Body                    []byte
+}
+
+// Exchange sends a request and gives the answer of any status. It is ErrFailed
+// only when there is none.
+func (c *Client) Exchange(ctx context.Context, r Request) (Answer, error) {
+	if err := c.Permitted(r.URL); err != nil {
+		return Answer{}, err
+	}
 	var reader io.Reader
-	if body != nil {
-		reader = bytes.NewReader(body)
+	if r.Body != nil {
+		reader = bytes.NewReader(r.Body)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, rawURL, reader)
+	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, reader)
 	if err != nil {
-		return nil, ErrForbidden.Because(err)
+		return Answer{}, ErrForbidden.Because(err)
 	}
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
+	if r.User != "" || r.Password != "" {
+		if req.URL.Scheme != "https" {
+			return Answer{}, ErrForbidden.Because(errors.New("a password goes over https only"))
+		}
+		req.SetBasicAuth(r.User, r.Password)
 	}
-	if accept != "" {
-		req.Header.Set("Accept", accept)
+	for name, value := range map[string]string{"Content-Type": r.ContentType, "Accept": r.Accept, "User-Agent": "Sealgate"} {
+		if value != "" {
+			req.Header.Set(name, value)
+		}
 	}
-	req.Header.Set("User-Agent", "Sealgate")
 	resp, err := c.http.Do(req)
 	if err != nil {
 		if errors.Is(err, ErrForbidden) { // raised by control, wrapped by net and url
-			return nil, ErrForbidden.Because(err)
+			return Answer{}, ErrForbidden.Because(err)
 		}
-		return nil, ErrFailed.Because(err)
+		return Answer{}, ErrFailed.Because(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, ErrFailed.Because(fmt.Errorf("%s %s: status %d", method, req.URL.Host, resp.StatusCode))
+	a := Answer{Status: resp.StatusCode, ContentType: resp.Header.Get("Content-Type"), RetryAfter: resp.Header.Get("Retry-After")}
+	if a.Status == http.StatusOK {
+		a.Body, err = c.read(resp, r.Max)
 	}
-	return c.read(resp, max)
+	return a, err
 }
 
 // read takes at most max bytes, and one more to notice that there are too many.

@@ -2,6 +2,8 @@ package egress
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
@@ -236,4 +238,39 @@ func FuzzPermitted(f *testing.F) {
 			t.Errorf("%q permitted, goes to %v (%v)", u, req, err)
 		}
 	})
+}
+
+func TestExchangeGivesEveryStatusAndGuardsThePassword(t *testing.T) {
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		if user, password, ok := r.BasicAuth(); ok && (user != "ra" || password != "secret") {
+			t.Errorf("credentials %q %q", user, password)
+		}
+		w.Header().Set("Retry-After", "7")
+		w.Header().Set("Content-Type", "text/x-later")
+		if r.TLS == nil {
+			w.WriteHeader(http.StatusAccepted)
+		}
+		w.Write([]byte(r.Method))
+	}
+	host, base := newServer(t, answer)
+	c := newClient(t, Config{AllowHosts: []string{host}, AllowLoopback: true})
+	a, err := c.Exchange(context.Background(), Request{Method: http.MethodPost, URL: base, Body: []byte("?")})
+	if err != nil || a.Status != http.StatusAccepted || a.RetryAfter != "7" || a.ContentType != "text/x-later" || a.Body != nil {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if _, err := c.Exchange(context.Background(), Request{Method: http.MethodGet, URL: base, User: "ra", Password: "secret"}); !errors.Is(err, ErrForbidden) {
+		t.Errorf("a password in the clear: %v", err)
+	}
+	secure := httptest.NewTLSServer(http.HandlerFunc(answer))
+	t.Cleanup(secure.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(secure.Certificate())
+	known := newClient(t, Config{AllowHosts: []string{strings.TrimPrefix(secure.URL, "https://")}, AllowLoopback: true, TLS: &tls.Config{RootCAs: roots}})
+	if a, err := known.Exchange(context.Background(), Request{Method: http.MethodGet, URL: secure.URL, User: "ra", Password: "secret"}); err != nil || string(a.Body) != "GET" {
+		t.Errorf("over TLS with own roots: %+v, %v", a, err)
+	}
+	stranger := newClient(t, Config{AllowHosts: []string{strings.TrimPrefix(secure.URL, "https://")}, AllowLoopback: true})
+	if _, err := stranger.Get(context.Background(), secure.URL, "", 10); !errors.Is(err, ErrFailed) {
+		t.Errorf("an unknown root: %v", err)
+	}
 }
