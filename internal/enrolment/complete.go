@@ -51,7 +51,10 @@ type CompleteRequest struct {
 	// signature. They may be left out; what is given must be the card of Begin.
 	Certificate []byte
 	CardNumber  string
-	From        order.Origin
+	// Replace removes the person's phones that have the new one's name, in the
+	// same transaction.
+	Replace bool
+	From    order.Origin
 }
 
 // Bound is a phone bound to a citizen.
@@ -78,6 +81,9 @@ type Binding struct {
 	Proof       []byte
 	Revocation  []byte
 	Audit       []audit.Entry // the citizen is filled in
+	// Replace removes the citizen's devices of the same name first; their
+	// certificates are revoked as superseded.
+	Replace bool
 	// Judge decides, under the lock, from what is then known of the citizen.
 	Judge func(Standing) error
 }
@@ -129,18 +135,22 @@ func (s *Service) complete(ctx context.Context, r CompleteRequest) (*Bound, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := s.judge(standing); err != nil {
+	if err := s.judging(e.DeviceName, r.Replace)(standing); err != nil {
 		return nil, err
 	}
 	b, err := s.prepare(ctx, e, ev, now)
 	if err != nil {
 		return nil, err
 	}
+	b.Replace, b.Judge = r.Replace, s.judging(e.DeviceName, r.Replace)
 	b.Audit = s.completionEntries(b, ev, r)
 	if err := s.cfg.Store.Complete(ctx, *b); err != nil {
 		return s.lost(ctx, r, err)
 	}
 	s.cfg.Announce(r.Order)
+	if r.Replace && s.cfg.Changed != nil {
+		s.cfg.Changed()
+	}
 	return s.cfg.Store.Outcome(ctx, r.Order)
 }
 

@@ -22,6 +22,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -104,7 +105,8 @@ type Standing struct {
 	Known     bool
 	CitizenID uuid.UUID
 	State     citizen.State
-	Devices   int // bound and not removed
+	Devices   int      // bound and not removed
+	Names     []string // of those
 	// Conflict: the ID is known with another card serial, or the other way round.
 	Conflict bool
 }
@@ -227,6 +229,39 @@ func (s *Service) judge(st Standing) error {
 		return ErrDeviceLimit.With("limit", strconv.Itoa(s.cfg.DeviceLimit))
 	}
 	return nil
+}
+
+// judging is judge for a binding that may take the place of the phones that
+// have the same name.
+func (s *Service) judging(name string, replace bool) func(Standing) error {
+	return func(st Standing) error {
+		if replace {
+			for _, n := range st.Names {
+				if n == name {
+					st.Devices--
+				}
+			}
+		}
+		return s.judge(st)
+	}
+}
+
+// Replaceable says whether the person already has a phone with the name that
+// the new one was given: after a browser lost its passkey, the old binding is
+// best replaced. It is empty where there is none.
+func (s *Service) Replaceable(ctx context.Context, id order.ID, browser order.BrowserKey) (string, error) {
+	e, err := s.cfg.Store.Find(ctx, id)
+	if err == nil {
+		err = ownBrowser(e.Order, browser)
+	}
+	if err != nil || e.Credential == nil {
+		return "", err
+	}
+	st, err := s.cfg.Store.Standing(ctx, e.NationalIDMAC, e.SubjectSerial)
+	if err != nil || st.Conflict || !slices.Contains(st.Names, e.DeviceName) {
+		return "", err
+	}
+	return e.DeviceName, nil
 }
 
 // waiting checks that an order is claimed, in time, and has not gone on.

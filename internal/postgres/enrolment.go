@@ -9,7 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"sealgate/internal/audit"
+	"sealgate/internal/citizen"
+	"sealgate/internal/devices"
 	"sealgate/internal/enrolment"
+	"sealgate/internal/issuing"
 	"sealgate/internal/order"
 	"sealgate/internal/passkey"
 )
@@ -117,13 +120,14 @@ type querier interface {
 func standing(ctx context.Context, q querier, mac []byte, serial, lock string) (enrolment.Standing, error) {
 	var st enrolment.Standing
 	rows, err := q.Query(ctx, `SELECT c.id, c.state, c.national_id_mac = $1 AND c.subject_serial = $2,
-		(SELECT count(*) FROM devices d WHERE d.citizen_id = c.id AND d.state <> 'removed')
+		(SELECT coalesce(array_agg(d.name ORDER BY d.id), '{}') FROM devices d WHERE d.citizen_id = c.id AND d.state <> 'removed')
 		FROM citizens c WHERE c.national_id_mac = $1 OR c.subject_serial = $2 ORDER BY c.id `+lock, mac, serial)
 	if err != nil {
 		return st, err
 	}
 	var same bool
-	_, err = pgx.ForEachRow(rows, []any{&st.CitizenID, &st.State, &same, &st.Devices}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&st.CitizenID, &st.State, &same, &st.Names}, func() error {
+		st.Devices = len(st.Names)
 		st.Known = true
 		st.Conflict = st.Conflict || !same
 		return nil
@@ -174,7 +178,15 @@ func (s EnrolmentStore) Complete(ctx context.Context, b enrolment.Binding) error
 		if b.Citizen.ID, err = findOrInsertCitizen(ctx, tx, b); err != nil {
 			return err
 		}
+		if b.Replace {
+			if err := replaceDevices(ctx, tx, b); err != nil {
+				return err
+			}
+		}
 		if err := insertBoundDevice(ctx, tx, b); err != nil {
+			return err
+		}
+		if err := insertNotices(ctx, tx, b.Citizen.ID, b.Device.ID, b.Device.ID, "device_added", b.At); err != nil {
 			return err
 		}
 		if err := insertKey(ctx, tx, b.Key); err != nil {
@@ -186,6 +198,28 @@ func (s EnrolmentStore) Complete(ctx context.Context, b enrolment.Binding) error
 		}
 		return closeEnrolment(ctx, tx, b)
 	})
+}
+
+// replaceDevices removes the citizen's devices that have the new one's name.
+func replaceDevices(ctx context.Context, tx pgx.Tx, b enrolment.Binding) error {
+	rows, err := tx.Query(ctx, `SELECT id FROM devices WHERE citizen_id = $1 AND name = $2 AND state <> 'removed' ORDER BY id`, b.Citizen.ID, b.Device.Name)
+	if err != nil {
+		return err
+	}
+	old, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return err
+	}
+	for _, id := range old {
+		err := changeDevice(ctx, tx, devices.Change{CitizenID: b.Citizen.ID, DeviceID: id,
+			From: []citizen.DeviceState{citizen.DeviceActive, citizen.DeviceSuspended}, To: citizen.DeviceRemoved, Reason: citizen.ReasonReplaced,
+			Certificates: devices.Revoke, Revocation: issuing.ReasonSuperseded, Notice: "device_replaced", At: b.At,
+			Audit: audit.New(audit.DeviceRemoved).ByCitizen(b.Citizen.ID).Device(id).Order(b.Order.UUID()).With(audit.KeyReason, citizen.ReasonReplaced)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // findOrInsertCitizen gives the citizen's id and leaves the row locked. Of two

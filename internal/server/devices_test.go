@@ -162,6 +162,11 @@ func TestOwnDevices(t *testing.T) {
 	if len(list.Items) != 2 || !named(t, list, "一號").This || named(t, list, "二號").Certificate.State != "good" {
 		t.Fatalf("the list is %+v", list)
 	}
+	if len(list.Notices) != 1 || list.Notices[0].Kind != "device_added" {
+		t.Errorf("the first phone was not told of the second: %+v", list.Notices)
+	} else if err := first.Post(w.ctx, "/notices/seen", map[string]string{"last": list.Notices[0].ID}, nil); err != nil {
+		t.Error(err)
+	}
 	id, strangers := named(t, list, "二號").ID, named(t, w.devices(t, stranger), "別人的").ID
 
 	t.Run("rename", func(t *testing.T) {

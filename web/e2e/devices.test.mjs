@@ -101,6 +101,16 @@ test("look at the devices, rename one", async () => {
   await picture(phonePage, "devices-5-remove-en");
 });
 
+test("bind again after the passkey was lost", async () => {
+  const page = await bind("爸爸的手機");
+  await page.waitForSelector("#replace-field:not([hidden])");
+  await picture(page, "rebind-1");
+  await sign(page);
+  await page.close();
+  await openDevices("?lang=zh-Hant");
+  assert.equal(await phonePage.locator(".app-card").count(), 1);
+});
+
 test("lost: stop with the card, and take it back", async () => {
   const page = await desk.newPage();
   await page.goto(`${dev.origin}/lost`);

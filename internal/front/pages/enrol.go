@@ -128,7 +128,17 @@ func (p *Pages) enrolStatement(w http.ResponseWriter, r *http.Request) {
 		front.WriteProblem(w, r, err)
 		return
 	}
-	front.WriteJSON(w, http.StatusOK, map[string]string{"tbs": base64.StdEncoding.EncodeToString(tbs), "nonce": nonce})
+	replaces, err := p.cfg.Enrolments.Replaceable(r.Context(), id, browser)
+	if err != nil {
+		front.WriteProblem(w, r, err)
+		return
+	}
+	front.WriteJSON(w, http.StatusOK, struct {
+		TBS   string `json:"tbs"`
+		Nonce string `json:"nonce"`
+		// Replaces is the name of a phone that this one can take the place of.
+		Replaces string `json:"replaces,omitempty"`
+	}{base64.StdEncoding.EncodeToString(tbs), nonce, replaces})
 }
 
 // enrolProof takes the card's signature over the statement and binds the phone.
@@ -142,6 +152,7 @@ func (p *Pages) enrolProof(w http.ResponseWriter, r *http.Request) {
 		Signature   string `json:"signature"`
 		Certificate string `json:"certificate"`
 		CardNumber  string `json:"card_number"`
+		Replace     bool   `json:"replace"`
 	}
 	if err := front.DecodeJSON(r, &body, maxCardBody); err != nil {
 		front.WriteProblem(w, r, err)
@@ -158,7 +169,7 @@ func (p *Pages) enrolProof(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	bound, err := p.cfg.Enrolments.Complete(r.Context(), enrolment.CompleteRequest{Order: id, Browser: browser,
-		Signature: signature, Certificate: certificate, CardNumber: body.CardNumber, From: p.from(r)})
+		Signature: signature, Certificate: certificate, CardNumber: body.CardNumber, Replace: body.Replace, From: p.from(r)})
 	if err != nil {
 		front.WriteProblem(w, r, err)
 		return

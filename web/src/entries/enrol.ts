@@ -142,13 +142,17 @@ async function read(): Promise<void> {
 // ---- with the order ----
 
 let asking = false;
-let statement: { tbs: string; nonce: string } | undefined;
+let statement: { tbs: string; nonce: string; replaces?: string } | undefined;
 
 async function askStatement(): Promise<void> {
   if (asking || statement) return;
   asking = true;
   try {
-    statement = await request<{ tbs: string; nonce: string }>(`/enrol/${page.order}/statement`);
+    statement = await request<{ tbs: string; nonce: string; replaces?: string }>(`/enrol/${page.order}/statement`);
+    if (statement.replaces) {
+      byId("replace-label")!.textContent = t("enrol.replace", { name: statement.replaces });
+      byId("replace-field")!.hidden = false;
+    }
     step(3);
     show("sign-card");
     say(t("enrol.card_ready"));
@@ -180,6 +184,7 @@ async function signCard(): Promise<void> {
   const signed = await signing;
   const bound = await post<{ device: { name: string } }>(`/enrol/${page.order}/proof`, {
     signature: signed.signature, certificate: signed.certificate, card_number: signed.cardNumber,
+    replace: Boolean(statement.replaces && byId<HTMLInputElement>("replace")?.checked),
   });
   finish(bound.device.name);
 }
