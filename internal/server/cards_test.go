@@ -93,7 +93,9 @@ func TestCardRevokedLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.completed(t, before)
-	testCards(t).Hierarchy().Revoke(w.card(t, id), time.Now().Add(-time.Minute), pkitest.ReasonKeyCompromise)
+	authority, card := testCards(t).Hierarchy(), w.card(t, id)
+	authority.Revoke(card, time.Now().Add(-time.Minute), pkitest.ReasonKeyCompromise)
+	defer authority.Unrevoke(card) // the card is other tests' too
 	if err := w.logIn(t, phone); err != nil {
 		t.Errorf("nobody has looked yet: %v", err)
 	}
