@@ -299,6 +299,33 @@ func TestPolicyGraphDoesNotExplode(t *testing.T) {
 	}
 }
 
+// An end certificate that demands a policy (requireExplicitPolicy 0) needs one
+// that holds along the path (RFC 5280 §6.1.5 (b)).
+func TestEndCertificateMayDemandAPolicy(t *testing.T) {
+	policy := must[x509.OID](t)(x509.OIDFromInts([]uint64{2, 999, 1}))
+	demand := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 36}, Critical: true, Value: der(0x30, []byte{0x80, 1, 0})}
+	root := must[*pkitest.Authority](t)(pkitest.NewRoot(named("root")))
+	with, without := named("ca with"), named("ca without")
+	with.Policies = []x509.OID{policy}
+	for name, tc := range map[string]struct {
+		ca     x509.Certificate
+		demand []pkix.Extension
+		rule   certpath.Rule
+	}{
+		"no demand, no policy":        {without, nil, ""},
+		"demand, policy":              {with, []pkix.Extension{demand}, ""},
+		"demand, no policy in the CA": {without, []pkix.Extension{demand}, certpath.RulePolicy},
+	} {
+		ca := must[*pkitest.Authority](t)(root.CA(tc.ca))
+		tpl := named("leaf")
+		tpl.Policies, tpl.ExtraExtensions = []x509.OID{policy}, tc.demand
+		leaf := must[*pkitest.Authority](t)(ca.Issue(tpl))
+		v := certpath.Validator{Store: store(t, []*x509.Certificate{root.Certificate}, ca.Certificate)}
+		_, err := v.Validate(context.Background(), leaf.Certificate, nil, time.Now(), plain())
+		wantRule(t, name, err, tc.rule)
+	}
+}
+
 // "Expired" is said of a citizen's certificate even where its CA has ended too.
 func TestExpiredWithItsCA(t *testing.T) {
 	long := time.Now().AddDate(-3, 0, 0)

@@ -15,7 +15,14 @@ import (
 const (
 	maxStored      = 64
 	maxStoredBytes = 64 << 20
+	// maxLooks bounds how often a piece of evidence is looked at, which may cost
+	// a signature: each answer can ask for the status of who signed it.
+	maxLooks = 1024
+	// maxSigners bounds the search for other keys that may have signed a list.
+	maxSigners = 32
 )
+
+var errTooMuch = errors.New("too much evidence that leads nowhere")
 
 // StoredEvidence is a revocation answer kept from another time: an OCSPResponse
 // or a CertificateList in DER. It needs no trust, it is verified again.
@@ -57,6 +64,8 @@ type archive struct {
 	lists     []storedCRL
 	responses []storedOCSP
 	unread    []error
+	looks     int // left
+	signers   int // left
 }
 
 type storedCRL struct {
@@ -70,7 +79,7 @@ type storedOCSP struct {
 }
 
 func newArchive(v *Validator, extra []*x509.Certificate, p Profile, evidence []StoredEvidence) (*archive, error) {
-	a := &archive{v: v, p: p, extra: extra, now: time.Now(), skew: 5 * time.Minute, maxAge: 10 * time.Minute}
+	a := &archive{v: v, p: p, extra: extra, now: time.Now(), skew: 5 * time.Minute, maxAge: 10 * time.Minute, looks: maxLooks, signers: maxSigners}
 	if v.Checker != nil {
 		a.now, a.skew = v.Checker.cfg.Now(), v.Checker.cfg.Skew
 	}
@@ -186,6 +195,9 @@ func (a *archive) settles(ev *Evidence, at time.Time) error {
 // answer reads an OCSP response about certificate i.
 func (a *archive) answer(r storedOCSP, path []*x509.Certificate, i, depth int) (*Evidence, error) {
 	cert, issuer := path[i], path[i+1]
+	if a.looks--; a.looks < 0 {
+		return nil, errTooMuch
+	}
 	responder, err := r.responder(issuer, r.ProducedAt, a.p.algorithms(), func(c *x509.Certificate) error {
 		if depth >= maxSignerDepth {
 			return errors.New("too deep")
@@ -219,6 +231,9 @@ func (r *OCSPResponse) about(cert, issuer, responder *x509.Certificate, url stri
 // entry reads a list about certificate i.
 func (a *archive) entry(l storedCRL, path []*x509.Certificate, i int, at time.Time, depth int) (*Evidence, reasonSet, error) {
 	cert, issuer := path[i], path[i+1]
+	if a.looks--; a.looks < 0 {
+		return nil, 0, errTooMuch
+	}
 	if !sameName(l.rawIssuer, issuer.RawSubject) {
 		return nil, 0, errors.New("a list of another issuer")
 	}
@@ -273,7 +288,13 @@ func (a *archive) signed(l storedCRL, issuers []*x509.Certificate, depth int) er
 	}
 	anchor := issuers[len(issuers)-1]
 	for _, c := range a.candidates() {
-		if bytes.Equal(c.Raw, issuers[0].Raw) || l.verify(c, a.p.algorithms()) != nil {
+		if bytes.Equal(c.Raw, issuers[0].Raw) || !sameName(l.rawIssuer, c.RawSubject) {
+			continue
+		}
+		if a.signers--; a.signers < 0 {
+			return errTooMuch
+		}
+		if l.verify(c, a.p.algorithms()) != nil {
 			continue
 		}
 		p := a.p

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"math/big"
 	"testing"
 	"time"
 
@@ -151,6 +152,37 @@ func TestStoredEvidenceIsBounded(t *testing.T) {
 	wantCode(t, "too many", err, "cert_malformed")
 	_, err = v.ValidateWith(context.Background(), leaf, nil, time.Now(), certpath.CitizenProfile(), []certpath.StoredEvidence{{Source: "crl", Raw: make([]byte, 65<<20)}})
 	wantCode(t, "too large", err, "cert_malformed")
+}
+
+// Lists signed by many keys of the CA's name, none of which leads anywhere, cost
+// a bounded number of signature checks.
+func TestUselessEvidenceIsBounded(t *testing.T) {
+	root := must[*pkitest.Authority](t)(pkitest.NewRoot(named("root")))
+	ca := must[*pkitest.Authority](t)(root.CA(named("ca")))
+	leaf := must[*pkitest.Authority](t)(ca.Issue(named("leaf")))
+	now := time.Now()
+	var extra []*x509.Certificate
+	var evidence []certpath.StoredEvidence
+	for range 60 {
+		twin := must[*pkitest.Authority](t)(pkitest.NewRoot(named("ca")))
+		extra = append(extra, twin.Certificate)
+		der := must[[]byte](t)(pkitest.List{Number: big.NewInt(1), ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(time.Hour)}.Sign(twin.Certificate, twin.Key))
+		evidence = append(evidence, certpath.StoredEvidence{Source: certpath.SourceCRL, Raw: der})
+	}
+	v := &certpath.Validator{Store: store(t, []*x509.Certificate{root.Certificate}, ca.Certificate)}
+	p := plain()
+	p.Revocation = certpath.RevocationAll
+	begin := time.Now()
+	_, err := v.ValidateWith(context.Background(), leaf.Certificate, extra, now, p, evidence)
+	wantCode(t, "strangers' lists", err, "cert_status_unknown")
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("took %v", took)
+	}
+	own := must[[]byte](t)(pkitest.List{Number: big.NewInt(1), ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(time.Hour)}.Sign(ca.Certificate, ca.Key))
+	roots := must[[]byte](t)(pkitest.List{Number: big.NewInt(1), ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(time.Hour)}.Sign(root.Certificate, root.Key))
+	evidence = []certpath.StoredEvidence{{Source: certpath.SourceCRL, Raw: own}, {Source: certpath.SourceCRL, Raw: roots}}
+	_, err = v.ValidateWith(context.Background(), leaf.Certificate, nil, now, p, evidence)
+	wantCode(t, "control", err, "")
 }
 
 // An operator's allowance: for one purpose, until a date, recorded at each use,
