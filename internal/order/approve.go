@@ -34,6 +34,23 @@ func (s *Service) Approve(ctx context.Context, r ApproveRequest) (*Outcome, erro
 	if err != nil {
 		return nil, s.refuseUnread(ctx, r, err)
 	}
+	out, err := s.approve(ctx, r, assertion)
+	if err == errDeviceMoved {
+		// Another use of the same phone came between reading and writing. What it
+		// left is judged once more; a device that was stopped is seen then.
+		out, err = s.approve(ctx, r, assertion)
+	}
+	if err == errDeviceMoved {
+		err = fault.Wrap(fault.Unavailable, "internal", err)
+	}
+	return out, err
+}
+
+// errDeviceMoved says that the device's row changed between reading and writing.
+var errDeviceMoved = errors.New("the device was used or stopped meanwhile")
+
+// approve is one try of Approve.
+func (s *Service) approve(ctx context.Context, r ApproveRequest, assertion *passkey.Assertion) (*Outcome, error) {
 	o, device, err := s.cfg.Store.ForApproval(ctx, r.Order, assertion.CredentialID, s.now())
 	if err != nil {
 		return nil, err
@@ -50,7 +67,9 @@ func (s *Service) Approve(ctx context.Context, r ApproveRequest) (*Outcome, erro
 	if o.Kind == Sign {
 		a.Audit = a.Audit.WithInt(audit.KeyLeftOut, len(a.LeftOut))
 	}
-	if err := s.cfg.Store.Approve(ctx, *a); err != nil {
+	if err := s.cfg.Store.Approve(ctx, *a); errors.Is(err, ErrDeviceStopped) {
+		return nil, errDeviceMoved
+	} else if err != nil {
 		return nil, s.refuse(ctx, e, s.explain(ctx, r.Order, err))
 	}
 	s.Wake(r.Order)
@@ -164,6 +183,15 @@ func (s *Service) reached(o *Order, d *Device, least demand, now time.Time) (str
 func (s *Service) stopCloned(ctx context.Context, o *Order, d *Device, r ApproveRequest, err error) error {
 	if !errors.Is(err, passkey.ErrCounter) {
 		return err
+	}
+	// The same answer may have come twice, and the other one just moved the
+	// counter: then the order says so, and nothing was copied.
+	now, findErr := s.cfg.Store.Find(ctx, o.ID)
+	if findErr != nil {
+		return findErr
+	}
+	if state := now.StateAt(s.now()); state != Scanned {
+		return state.Fault()
 	}
 	e := entry(audit.DeviceSuspended, o, r.From).Citizen(d.CitizenID).Device(d.ID).With(audit.KeyReason, "counter")
 	if suspendErr := s.cfg.Suspend(ctx, d.ID, "counter", e); suspendErr != nil {

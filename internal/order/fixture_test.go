@@ -47,6 +47,7 @@ type house struct {
 	mu       sync.Mutex
 	stopped  []string
 	synced   passkey.SyncedRule
+	wrap     func(order.Store) order.Store // nil: the store as it is
 }
 
 // clock is a time that tests move.
@@ -83,8 +84,12 @@ func newHouse(t *testing.T) *house {
 // node makes a service of its own on the same database, as another node would.
 func (h *house) node(hub *order.Hub) *order.Service {
 	h.t.Helper()
+	var store order.Store = h.db.Orders()
+	if h.wrap != nil {
+		store = h.wrap(store)
+	}
 	s, err := order.New(order.Config{
-		Store: h.db.Orders(), WaitingStore: h.db.Orders(), RelyingParty: h.rp, RPID: rpID, PublicOrigin: origin,
+		Store: store, WaitingStore: h.db.Orders(), RelyingParty: h.rp, RPID: rpID, PublicOrigin: origin,
 		Frames:   order.FrameLimits{Step: 2 * time.Second, Scanner: 10 * time.Second, Link: 45 * time.Second, Frozen: 60 * time.Second},
 		Lifetime: 2 * time.Minute, MaxLifetime: 20 * time.Minute, PhoneStep: 3 * time.Minute, CodeLifetime: 5 * time.Minute,
 		MaxExtend: 10, MaxDocuments: 200, SyncedPasskeys: h.synced,

@@ -436,6 +436,48 @@ func TestCounterGoneBackStopsTheDevice(t *testing.T) {
 	h.refused(third.ID, "device_suspended", func() error { return h.approve(third, p) })
 }
 
+// staleStore reads an order as it was a moment ago, as a statement does that
+// ran just before another node's commit.
+type staleStore struct {
+	order.Store
+	old *order.Order
+}
+
+func (s *staleStore) ForApproval(ctx context.Context, id order.ID, credential []byte, now time.Time) (*order.Order, *order.Device, error) {
+	o, d, err := s.Store.ForApproval(ctx, id, credential, now)
+	if s.old == nil {
+		s.old = o
+	} else {
+		o = s.old
+	}
+	return o, d, err
+}
+
+// A network that delivers an answer twice at once: the second finds the counter
+// moved by the first. That is no copied key, and the phone stays bound.
+func TestSameAnswerTwiceIsNoCopiedKey(t *testing.T) {
+	h := newHouse(t)
+	h.wrap = func(s order.Store) order.Store { return &staleStore{Store: s} }
+	h.Service = h.node(h.hub)
+	b, p := h.browser(), h.bind(1, true, softauthn.Options{Counter: softauthn.CounterGrows})
+	c := h.scan(h.login(b), b)
+	assertion, err := p.auth.Get(origin, c.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() error {
+		_, err := h.Approve(t.Context(), order.ApproveRequest{Order: c.ID, Token: c.Token, Assertion: assertion})
+		return err
+	}
+	if err := send(); err != nil {
+		t.Fatal(err)
+	}
+	h.refused(c.ID, "order_approved", send)
+	if len(h.stopped) > 0 {
+		t.Fatalf("the phone was stopped: %v", h.stopped)
+	}
+}
+
 func TestStoppedPeopleAndWrongPeople(t *testing.T) {
 	h := newHouse(t)
 	b, p, other := h.browser(), h.phone(1), h.phone(2)

@@ -54,6 +54,8 @@ type Record struct {
 type PhoneStore interface {
 	// ByCredential reads the device that owns a credential; nil where there is none.
 	ByCredential(ctx context.Context, credentialID []byte, now time.Time) (*Device, error)
+	// Used says whether a challenge was used up.
+	Used(ctx context.Context, challenge []byte) (bool, error)
 	// StartSession uses up the challenge and moves the signature counter, in one
 	// transaction; ErrChallengeUsed when the challenge was used before.
 	StartSession(ctx context.Context, s SessionStart) error
@@ -163,6 +165,11 @@ func (p *Phone) judge(ctx context.Context, d *Device, a *passkey.Assertion, toke
 	}
 	verified, err := p.rp.Verify(a, d.Credential, p.challenge(token))
 	if errors.Is(err, passkey.ErrCounter) {
+		// The same answer may have come twice: then its challenge is used, the
+		// counter stands where it left it, and nothing was copied.
+		if used, usedErr := p.store.Used(ctx, p.challenge(token)); usedErr != nil || used {
+			return nil, errors.Join(usedErr, ErrChallengeUsed)
+		}
 		stop := audit.New(audit.DeviceSuspended).Citizen(d.CitizenID).Device(d.ID).With(audit.KeyReason, "counter")
 		if suspendErr := p.suspend(ctx, d.ID, "counter", stop); suspendErr != nil {
 			return nil, suspendErr

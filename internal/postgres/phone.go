@@ -29,6 +29,13 @@ func (s PhoneStore) ByCredential(ctx context.Context, credentialID []byte, now t
 	return d, err
 }
 
+// Used says whether a challenge was used up.
+func (s PhoneStore) Used(ctx context.Context, challenge []byte) (bool, error) {
+	var used bool
+	err := s.db.Pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM used_challenges WHERE challenge = $1)`, challenge).Scan(&used)
+	return used, err
+}
+
 // StartSession uses up the challenge and moves the signature counter.
 func (s PhoneStore) StartSession(ctx context.Context, start order.SessionStart) error {
 	err := s.db.pipeline(ctx, func(b *batch) {

@@ -327,11 +327,17 @@ func TestTwoAtOnce(t *testing.T) {
 		claims[i] = w.scan(t, desk, one, id)
 	}
 	first, second := must(one.Assert(claims[0]))(t), must(one.Assert(claims[1]))(t)
-	if _, err := one.SendAssertion(w.ctx, claims[0], first, nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := one.SendAssertion(w.ctx, claims[1], second, nil); err != nil {
-		t.Fatal(err)
+	release := w.hold(t, "LOCK TABLE approvals IN EXCLUSIVE MODE") // the first is between reading and committing
+	results := make(chan error, 2)
+	go func() { results <- attempted(one.SendAssertion(w.ctx, claims[0], first, nil)) }()
+	w.blocked(t)
+	go func() { results <- attempted(one.SendAssertion(w.ctx, claims[1], second, nil)) }()
+	time.Sleep(100 * time.Millisecond)
+	release()
+	for range 2 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
 	}
 }
 
