@@ -445,10 +445,13 @@ type staleStore struct {
 
 func (s *staleStore) ForApproval(ctx context.Context, id order.ID, credential []byte, now time.Time) (*order.Order, *order.Device, error) {
 	o, d, err := s.Store.ForApproval(ctx, id, credential, now)
-	if s.old == nil {
-		s.old = o
-	} else {
-		o = s.old
+	if err == nil && s.old == nil {
+		was := *o
+		s.old = &was
+	}
+	if err == nil {
+		was := *s.old
+		o = &was
 	}
 	return o, d, err
 }
