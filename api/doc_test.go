@@ -28,7 +28,7 @@ import (
 var pages = []string{
 	"GET /", "POST /lang", "GET /o/{oid}", "GET /o/{oid}/qr.png", "GET /o/{oid}/return", "GET /start/{oid}",
 	"GET /enrol", "GET /enrol/{oid}", "GET /sign", "GET /sign/{oid}", "GET /session/login", "POST /session/logout",
-	"GET /help", "GET /help/*", "GET /dev/*", "GET /app", "GET /app/*", "GET /q/{frame}", "GET /lost", "GET /sw.js", "GET /manifest.webmanifest",
+	"GET /help", "GET /help/*", "GET /dev/*", "GET /app", "GET /app/*", "GET /q/{frame}", "GET /lost", "GET /lost/card", "GET /sw.js", "GET /manifest.webmanifest",
 	"* /assets/*",
 }
 
@@ -136,8 +136,11 @@ func TestProblemCodesHaveTexts(t *testing.T) {
 	}
 }
 
-// wildcard is how the document writes a route's "*".
-var wildcard = regexp.MustCompile(`/\*$`)
+// The document writes a route's "*" and its patterns as plain parameters.
+var (
+	wildcard = regexp.MustCompile(`/\*$`)
+	pattern  = regexp.MustCompile(`\{(\w+):[^}]*\}`)
+)
 
 func TestRoutesAndDocumentAgree(t *testing.T) {
 	box, err := onebox.Start(context.Background(), onebox.Config{Dir: t.TempDir(), Pool: pgtest.Open(t), Cards: true})
@@ -154,7 +157,7 @@ func TestRoutesAndDocumentAgree(t *testing.T) {
 		if isPage(name) {
 			return nil
 		}
-		routes = append(routes, wildcard.ReplaceAllString(name, "/{request}"))
+		routes = append(routes, pattern.ReplaceAllString(wildcard.ReplaceAllString(name, "/{request}"), "{$1}"))
 		return nil
 	})
 	if err != nil {

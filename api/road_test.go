@@ -56,6 +56,7 @@ func TestMainRoadAnswersAsDocumented(t *testing.T) {
 	r.signOrders()
 	r.device()
 	r.ownFiles()
+	r.phones()
 	r.refusals()
 	r.judge()
 }
@@ -401,6 +402,61 @@ func (r *road) device() {
 	r.must(me.Read(r.ctx, "history", &list))
 	r.must(me.Read(r.ctx, "devices", &list))
 	r.want(204, "DELETE", "/api/device/v1/sessions", "", nil)
+}
+
+// phones is the life of a second phone, and a loss reported with the card.
+func (r *road) phones() {
+	first := r.phone
+	second := r.enrolment(0)
+	second.Phone = softphone.New(softphone.Config{Server: r.box.Origin, HTTP: r.http})
+	bound, err := second.Run(r.ctx)
+	r.must(err)
+	me := r.browser().Phone(first.Keys())
+	r.refused(me.RenameDevice(r.ctx, bound.Device.ID, "x"), "session_required")
+	r.must(me.OpenSession(r.ctx))
+	r.must(me.RenameDevice(r.ctx, bound.Device.ID, "舊手機"))
+	r.refused(me.ChangeDevice(r.ctx, "00000000-0000-0000-0000-000000000000", "suspend"), "device_not_found")
+	r.must(me.ChangeDevice(r.ctx, bound.Device.ID, "suspend"))
+	r.refused(me.ChangeDevice(r.ctx, bound.Device.ID, "suspend"), "device_state")
+	r.must(me.ChangeDevice(r.ctx, bound.Device.ID, "resume"))
+	r.must(me.ChangeDevice(r.ctx, bound.Device.ID, "remove"))
+	list, err := me.Devices(r.ctx)
+	r.must(err)
+	if len(list.Items) != 1 {
+		r.Fatalf("devices: %+v", list)
+	}
+	r.must(me.Post(r.ctx, "/notices/seen", map[string]string{"last": bound.Device.ID}, nil))
+	r.want(200, "GET", "/pki/issuing-2-1.crl", "", nil)
+	r.want(200, "HEAD", "/pki/issuing-2-1.crl", "", nil)
+	for _, purpose := range []string{"report-loss", "undo-loss"} {
+		r.loss(purpose)
+	}
+}
+
+// loss lets the card sign a statement about all phones.
+func (r *road) loss(purpose string) {
+	card := r.enrolment(0).Card
+	info, err := card.Read(r.ctx)
+	r.must(err)
+	desk := r.browser()
+	_, err = desk.Get(r.ctx, "/lost/card")
+	r.must(err)
+	status, raw := r.pageSend(desk, "POST", "/lost/statements", map[string]string{"purpose": purpose, "certificate": info.Certificate, "card_number": info.CardNumber})
+	if status != 201 {
+		r.Fatalf("%s: %d %s", purpose, status, raw)
+	}
+	var statement struct{ ID, TBS, Nonce string }
+	r.must(json.Unmarshal(raw, &statement))
+	signed, err := card.Sign(r.ctx, statement.TBS, statement.Nonce, info.Reader)
+	r.must(err)
+	proof := map[string]string{"signature": signed.Signature, "certificate": signed.Certificate, "card_number": signed.CardNumber}
+	path := "/lost/statements/" + statement.ID + "/proof"
+	if status, raw := r.pageSend(desk, "POST", path, proof); status != 200 {
+		r.Fatalf("%s: %d %s", purpose, status, raw)
+	}
+	if status, raw := r.pageSend(desk, "POST", path, proof); status != 410 {
+		r.Errorf("%s a second time: %d %s", purpose, status, raw)
+	}
 }
 
 func (r *road) ownFiles() {
