@@ -299,6 +299,40 @@ func TestPolicyGraphDoesNotExplode(t *testing.T) {
 	}
 }
 
+// A CA that asserts anyPolicy alone may map one policy to another (RFC 5280
+// §6.1.4 (b)(1), second case).
+func TestMappingUnderAnyPolicy(t *testing.T) {
+	oid := func(i uint64) x509.OID { return must[x509.OID](t)(x509.OIDFromInts([]uint64{2, 999, i})) }
+	anyOID := must[x509.OID](t)(x509.OIDFromInts([]uint64{2, 5, 29, 32, 0}))
+	type mapping struct{ Issuer, Subject asn1.ObjectIdentifier }
+	value := must[[]byte](t)(asn1.Marshal([]mapping{{asn1.ObjectIdentifier{2, 999, 1}, asn1.ObjectIdentifier{2, 999, 2}}}))
+	root := must[*pkitest.Authority](t)(pkitest.NewRoot(named("root")))
+	tpl := named("ca")
+	tpl.Policies = []x509.OID{anyOID}
+	tpl.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 33}, Critical: true, Value: value}}
+	ca := must[*pkitest.Authority](t)(root.CA(tpl))
+	v := certpath.Validator{Store: store(t, []*x509.Certificate{root.Certificate}, ca.Certificate)}
+	for name, tc := range map[string]struct {
+		leaf    uint64
+		allowed bool
+		rule    certpath.Rule
+	}{
+		"the mapped policy":    {2, true, ""},
+		"the policy itself":    {1, true, ""}, // by anyPolicy, §6.1.3 (d)(1)(ii)
+		"another one":          {3, true, certpath.RulePolicy},
+		"mapped, not allowed":  {2, false, certpath.RulePolicy},
+		"itself, none allowed": {1, false, ""},
+	} {
+		leafTpl := named("leaf")
+		leafTpl.Policies = []x509.OID{oid(tc.leaf)}
+		leaf := must[*pkitest.Authority](t)(ca.Issue(leafTpl))
+		p := plain()
+		p.Policies, p.AllowPolicyMapping, p.AnyPolicyLeaf = []asn1.ObjectIdentifier{{2, 999, 1}}, tc.allowed, true
+		_, err := v.Validate(context.Background(), leaf.Certificate, nil, time.Now(), p)
+		wantRule(t, name, err, tc.rule)
+	}
+}
+
 // An end certificate that demands a policy (requireExplicitPolicy 0) needs one
 // that holds along the path (RFC 5280 §6.1.5 (b)).
 func TestEndCertificateMayDemandAPolicy(t *testing.T) {
