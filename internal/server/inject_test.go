@@ -182,6 +182,18 @@ func TestNothingToEnumerate(t *testing.T) {
 			return w.post(phoneClient, "/api/device/v1/claims", map[string]string{"code": code, "source": "code"}, nil)
 		})
 	}
+	// Whoever goes on is braked, also with the right code, and on this road alone.
+	phone := w.enrol(0)
+	_, desk, shown := w.started(t)
+	code := must(desk.Step(w.ctx, shown, "code", nil))(t).Code
+	for range 4 {
+		if _, err := phone.TypeCode(w.ctx, "00000000"); refusalCode(err) != "code_unknown" {
+			t.Fatal(err)
+		}
+	}
+	w.silent(t, "rate_limited", func() error { return attempted(phone.TypeCode(w.ctx, "00000000")) })
+	w.silent(t, "rate_limited", func() error { return attempted(phone.TypeCode(w.ctx, code)) })
+	w.scan(t, desk, phone, shown)
 }
 
 func tokenFor(w *world, id, secret string) (string, error) {

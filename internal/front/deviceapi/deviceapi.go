@@ -53,14 +53,25 @@ type Config struct {
 }
 
 // Door answers phones.
-type Door struct{ cfg Config }
+type Door struct {
+	cfg Config
+	// codes brakes whoever tries typed codes: each that is found shows what
+	// somebody else is asked.
+	codes *front.Guesses
+}
+
+// An address may be wrong about ten codes, and then about one more each half minute.
+const (
+	wrongCodes     = 10
+	wrongCodeEvery = 30 * time.Second
+)
 
 // New checks the configuration.
 func New(cfg Config) (*Door, error) {
 	if cfg.Orders == nil || cfg.Phone == nil || cfg.Enrolments == nil || cfg.Citizens == nil || cfg.Devices == nil || cfg.Sessions == nil {
 		return nil, errors.New("deviceapi: a part is missing from the configuration")
 	}
-	return &Door{cfg}, nil
+	return &Door{cfg: cfg, codes: front.NewGuesses(wrongCodes, wrongCodeEvery, time.Now)}, nil
 }
 
 // Mount puts the routes on a router, below the prefix where it is mounted.
@@ -118,9 +129,18 @@ func (d *Door) claim(w http.ResponseWriter, r *http.Request) {
 		front.WriteProblem(w, r, err)
 		return
 	}
+	if in.Source == order.Code {
+		if err := d.codes.Allowed(front.ClientIP(r)); err != nil {
+			front.WriteProblem(w, r, err)
+			return
+		}
+	}
 	c, err := d.cfg.Orders.Claim(r.Context(), order.ClaimRequest{Source: in.Source, Frame: in.Frame, Order: in.Order,
 		Code: in.Code, Token: in.ClaimToken, Browser: browser(r), From: d.origin(r)})
 	if err != nil {
+		if errors.Is(err, order.ErrCodeUnknown) {
+			d.codes.Wrong(front.ClientIP(r))
+		}
 		front.WriteProblem(w, r, err)
 		return
 	}
