@@ -111,6 +111,8 @@ type Finisher struct {
 	log      *slog.Logger
 	queue    chan uuid.UUID
 	workers  int
+	mu       sync.Mutex
+	waiting  map[uuid.UUID]struct{} // what is in the queue, so that nothing is there twice
 }
 
 // queueLength is how many orders may wait on one node; what does not fit is
@@ -120,13 +122,22 @@ const queueLength = 4096
 // NewFinisher makes a finisher with a number of workers: signing takes a
 // processor each, so about as many as there are.
 func NewFinisher(complete func(ctx context.Context, order uuid.UUID) error, workers int, log *slog.Logger) *Finisher {
-	return &Finisher{complete: complete, log: log, queue: make(chan uuid.UUID, queueLength), workers: max(1, workers)}
+	return &Finisher{complete: complete, log: log, queue: make(chan uuid.UUID, queueLength), workers: max(1, workers),
+		waiting: make(map[uuid.UUID]struct{})}
 }
 
-// Add hands over an order. It never waits.
+// Add hands over an order. It never waits. An order that waits already is not
+// added again: where signing is slow, the leader's task names the same ones
+// every few seconds, and they would crowd out the new.
 func (f *Finisher) Add(order uuid.UUID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, there := f.waiting[order]; there {
+		return
+	}
 	select {
 	case f.queue <- order:
+		f.waiting[order] = struct{}{}
 	default:
 		f.log.Warn("the signing queue of this node is full; the leader's job will find the order", "order", order)
 	}
@@ -152,6 +163,9 @@ func (f *Finisher) Run(ctx context.Context) {
 }
 
 func (f *Finisher) one(ctx context.Context, id uuid.UUID) {
+	f.mu.Lock()
+	delete(f.waiting, id)
+	f.mu.Unlock()
 	defer func() {
 		if v := recover(); v != nil {
 			f.log.ErrorContext(ctx, "signing panicked", "order", id, "panic", v, "stack", string(debug.Stack()))

@@ -76,6 +76,41 @@ func TestFinisherSurvivesPanicAndError(t *testing.T) {
 	<-done
 }
 
+// While signing is slow the same orders are named again and again: each is
+// tried once, and new ones still find a place.
+func TestFinisherTakesAnOrderOnce(t *testing.T) {
+	entered, goOn := make(chan uuid.UUID, 100), make(chan struct{})
+	f := jobs.NewFinisher(func(_ context.Context, id uuid.UUID) error {
+		entered <- id
+		<-goOn
+		return nil
+	}, 1, quiet)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { f.Run(ctx); close(done) }()
+	first, slow, fresh := uuid.New(), uuid.New(), uuid.New()
+	f.Add(first)
+	<-entered // the only worker is busy
+	for range 10_000 {
+		f.Add(slow)
+	}
+	f.Add(fresh)
+	close(goOn)
+	if a, b := <-entered, <-entered; a != slow || b != fresh {
+		t.Errorf("worked on %v and %v, want %v and %v", a, b, slow, fresh)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if len(entered) != 0 {
+		t.Errorf("%d tries too many", len(entered))
+	}
+	f.Add(slow) // when it is done it may come again
+	if <-entered != slow {
+		t.Error("a later try was dropped")
+	}
+	cancel()
+	<-done
+}
+
 func until(t *testing.T, ready func() bool) {
 	t.Helper()
 	for range 3000 {
