@@ -26,6 +26,12 @@ func Configure(url string) (*pgxpool.Config, error) {
 	// than the statement itself.
 	cfg.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	cfg.ConnConfig.RuntimeParams["jit"] = "off"
+	// A node whose machine dies says no goodbye: what its open transaction holds
+	// is let go by the server after this, not after hours.
+	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "30s"
+	cfg.ConnConfig.RuntimeParams["tcp_keepalives_idle"] = "20"
+	cfg.ConnConfig.RuntimeParams["tcp_keepalives_interval"] = "5"
+	cfg.ConnConfig.RuntimeParams["tcp_keepalives_count"] = "3"
 	cfg.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		pgxuuid.Register(conn.TypeMap())
 		return nil
