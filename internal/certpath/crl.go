@@ -373,6 +373,11 @@ func (delta *CRL) continues(c *CRL) bool {
 		bytes.Equal(delta.scopeRaw, c.scopeRaw) && delta.base.Cmp(c.Number) <= 0 && delta.Number.Cmp(c.Number) > 0
 }
 
+// same tells whether the two are one list, by number and date.
+func (c *CRL) same(other *CRL) bool {
+	return c.ThisUpdate.Equal(other.ThisUpdate) && (c.Number == nil) == (other.Number == nil) && (c.Number == nil || c.Number.Cmp(other.Number) == 0)
+}
+
 // newer tells whether c was issued after other: by number, which only rises
 // (RFC 5280 §5.2.3), else by date.
 func (c *CRL) newer(other *CRL) bool {

@@ -57,6 +57,7 @@ func TestCRLScope(t *testing.T) {
 	}{
 		"no scope":                 {nil, true, true, true},
 		"its own point":            {ptr(idp(url)), true, true, false},
+		"its point, some reasons":  {ptr(idp(url, 0x83, 2, 6, 0x40)), true, false, false},
 		"another point":            {ptr(idp("http://elsewhere/x.crl")), true, false, false},
 		"user certificates":        {ptr(idp("", 0x81, 1, 0xff)), true, true, false},
 		"CA certificates":          {ptr(idp("", 0x82, 1, 0xff)), true, false, true},

@@ -204,17 +204,24 @@ func (c *Checker) readList(raw []byte, issuer *x509.Certificate) (*CRL, error) {
 }
 
 // adopt remembers a list. An older one than the one at hand would forget
-// revocations and is refused; the same one again is kept as it was parsed.
+// revocations and is refused, and so is one whose number and date contradict each
+// other, until the one at hand has run out. The same one again is kept as it was
+// parsed.
 func (c *Checker) adopt(key ListKey, l *cachedCRL) (*CRL, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old := c.crls[key]; old != nil && old.crl != l.crl {
+		over := c.fresh(old.crl.ThisUpdate, old.crl.NextUpdate, 0) != nil
 		switch {
-		case old.crl.newer(l.crl):
-			return nil, errors.New("older than the list already seen")
-		case !l.crl.newer(old.crl):
+		case l.crl.same(old.crl):
 			l.crl = old.crl
+		case l.crl.newer(old.crl), over && l.crl.ThisUpdate.After(old.crl.ThisUpdate):
+		default:
+			return nil, errors.New("older than the list already seen")
 		}
+	}
+	if err := c.fresh(l.crl.ThisUpdate, l.crl.NextUpdate, 0); err != nil {
+		return nil, err
 	}
 	l.used = c.cfg.Now()
 	c.crls[key] = l

@@ -230,7 +230,39 @@ func TestOlderListNeverReplacesNewer(t *testing.T) {
 		if got := ask(one); got != tc.revoked {
 			t.Errorf("%s: revoked %v", name, got)
 		}
+		clk.add(6 * time.Minute)
+		states, err := one.Refresh(context.Background())
+		if err != nil || len(states) != 1 || (states[0].Err != nil) != tc.revoked { // the replay is told, not taken for news
+			t.Errorf("%s: %+v %v", name, states, err)
+		}
 	}
+}
+
+// A CA that begins its numbers anew is believed once its last list has run out,
+// and a list that has run out is never handed out for want of another.
+func TestNumbersBegunAnew(t *testing.T) {
+	h := hierarchy()
+	cert := listedCard(t, h)
+	clk := &clock{t: time.Now()}
+	w := newWeb()
+	c := listChecker(t, certpath.CheckerConfig{Fetch: w.fetcher(), Now: clk.now})
+	ask := func(what, want string) {
+		t.Helper()
+		_, err := c.Check(context.Background(), cert, h.CA, clk.now())
+		wantCode(t, what, err, want)
+	}
+	first := signList(t, h, 900, clk.now(), 2*time.Hour)
+	w.put(listURL, first)
+	ask("first", "")
+	clk.add(90 * time.Minute)
+	w.put(listURL, signList(t, h, 1, clk.now(), 24*time.Hour, cert.SerialNumber))
+	ask("the first still serves", "")
+	clk.add(40 * time.Minute)
+	w.put(listURL, first)
+	ask("the first has run out and is all there is", "cert_status_unknown")
+	w.put(listURL, signList(t, h, 2, clk.now(), 24*time.Hour, cert.SerialNumber))
+	clk.add(time.Minute)
+	ask("the new numbers", "cert_revoked")
 }
 
 // What one node has fetched serves all: the source is asked once.

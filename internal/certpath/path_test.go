@@ -376,6 +376,14 @@ func TestExpiredWithItsCA(t *testing.T) {
 	wantCode(t, "both ended", err, "cert_expired")
 	_, err = v.Validate(context.Background(), young.Certificate, nil, time.Now(), plain())
 	wantCode(t, "the CA alone has ended", err, "cert_untrusted")
+	limited := old("root")
+	limited.MaxPathLenZero = true
+	strict := must[*pkitest.Authority](t)(pkitest.NewRoot(limited))
+	rogue := must[*pkitest.Authority](t)(strict.CA(old("rogue")))
+	under := must[*pkitest.Authority](t)(rogue.Issue(old("leaf")))
+	w := certpath.Validator{Store: store(t, []*x509.Certificate{strict.Certificate}, rogue.Certificate)}
+	_, err = w.Validate(context.Background(), under.Certificate, nil, time.Now(), plain())
+	wantCode(t, "ended, and never good", err, "cert_untrusted")
 	_, err = v.Validate(context.Background(), leaf.Certificate, nil, long.AddDate(1, 0, 0), plain())
 	wantCode(t, "in its time", err, "")
 }

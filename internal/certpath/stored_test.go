@@ -2,7 +2,9 @@ package certpath_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"math/big"
 	"testing"
@@ -152,6 +154,76 @@ func TestStoredEvidenceIsBounded(t *testing.T) {
 	wantCode(t, "too many", err, "cert_malformed")
 	_, err = v.ValidateWith(context.Background(), leaf, nil, time.Now(), certpath.CitizenProfile(), []certpath.StoredEvidence{{Source: "crl", Raw: make([]byte, 65<<20)}})
 	wantCode(t, "too large", err, "cert_malformed")
+}
+
+// twoHouses are two anchors; below each a CA of the same name.
+func twoHouses(t *testing.T) (roots, cas [2]*pkitest.Authority) {
+	t.Helper()
+	for i := range roots {
+		roots[i] = must[*pkitest.Authority](t)(pkitest.NewRoot(named(string(rune('A' + i)))))
+		cas[i] = must[*pkitest.Authority](t)(roots[i].CA(named("ca")))
+	}
+	return roots, cas
+}
+
+func listBy(t *testing.T, a *pkitest.Authority, l pkitest.List) certpath.StoredEvidence {
+	t.Helper()
+	l.ThisUpdate, l.NextUpdate = time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+	if l.Number == nil {
+		l.Number = big.NewInt(1)
+	}
+	return certpath.StoredEvidence{Source: certpath.SourceCRL, Raw: must[[]byte](t)(l.Sign(a.Certificate, a.Key))}
+}
+
+// Another key of the CA's name may sign its list only if its own path ends at the
+// same anchor (RFC 5280 §6.3.3 (f)).
+func TestListSignerMustLeadToTheSameAnchor(t *testing.T) {
+	roots, cas := twoHouses(t)
+	cousin := must[*pkitest.Authority](t)(roots[0].CA(named("ca"))) // the CA's other key
+	leaf := must[*pkitest.Authority](t)(cas[0].Issue(named("leaf")))
+	v := &certpath.Validator{Store: store(t, []*x509.Certificate{roots[0].Certificate, roots[1].Certificate}, cas[0].Certificate, cas[1].Certificate, cousin.Certificate)}
+	p := plain()
+	p.Revocation = certpath.RevocationAll
+	for name, tc := range map[string]struct {
+		signer *pkitest.Authority
+		want   string
+	}{
+		"the CA":                      {cas[0], ""},
+		"its other key":               {cousin, ""},
+		"its name in the other house": {cas[1], "cert_status_unknown"},
+	} {
+		evidence := []certpath.StoredEvidence{listBy(t, roots[0], pkitest.List{}), listBy(t, roots[1], pkitest.List{}), listBy(t, tc.signer, pkitest.List{})}
+		_, err := v.ValidateWith(context.Background(), leaf.Certificate, nil, time.Now(), p, evidence)
+		wantCode(t, name, err, tc.want)
+	}
+}
+
+// A delta counts only for a complete list that it continues (RFC 5280 §5.2.4).
+func TestDeltaContinuesACompleteList(t *testing.T) {
+	roots, cas := twoHouses(t)
+	leaf := must[*pkitest.Authority](t)(cas[0].Issue(named("leaf")))
+	v := &certpath.Validator{Store: store(t, []*x509.Certificate{roots[0].Certificate}, cas[0].Certificate)}
+	p := plain()
+	p.Revocation = certpath.RevocationAll
+	delta := func(base byte, number int64) certpath.StoredEvidence {
+		tpl := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour),
+			RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: leaf.Certificate.SerialNumber, RevocationTime: time.Now().Add(-time.Hour)}},
+			ExtraExtensions:           []pkix.Extension{deltaOf(base)}}
+		return certpath.StoredEvidence{Source: certpath.SourceCRL, Raw: must[[]byte](t)(x509.CreateRevocationList(rand.Reader, tpl, cas[0].Certificate, cas[0].Key))}
+	}
+	complete := listBy(t, cas[0], pkitest.List{Number: big.NewInt(5)})
+	for name, tc := range map[string]struct {
+		delta certpath.StoredEvidence
+		want  string
+	}{
+		"continues it":           {delta(5, 6), "cert_revoked"},
+		"continues an older one": {delta(3, 6), "cert_revoked"},
+		"continues a newer one":  {delta(6, 7), ""}, // a gap lies between: of no use
+		"is older":               {delta(3, 4), ""},
+	} {
+		_, err := v.ValidateWith(context.Background(), leaf.Certificate, nil, time.Now(), p, []certpath.StoredEvidence{listBy(t, roots[0], pkitest.List{}), complete, tc.delta})
+		wantCode(t, name, err, tc.want)
+	}
 }
 
 // Lists signed by many keys of the CA's name, none of which leads anywhere, cost
