@@ -3,6 +3,7 @@ package enrolment_test
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,9 +19,9 @@ func TestSweep(t *testing.T) {
 	revokedCard := w.card(pkitest.CitizenOptions{NationalID: "F131104093", Name: "(測試用) 李大華"})
 	revoked := w.walk(revokedCard).bind()
 	expired := w.walk(w.card(pkitest.CitizenOptions{NationalID: "A800000014", Name: "(測試用) 陳美麗"})).bind()
-	changed := 0
+	var changed atomic.Int32 // cards are looked at side by side
 	cards, err := devices.NewCards(devices.CardsConfig{Store: w.db.Devices(), Validator: validator(t, w.pki), MaxAge: time.Hour, LoginGrace: time.Hour,
-		Changed: func() { changed++ }, Log: slog.New(slog.DiscardHandler), Now: w.now})
+		Changed: func() { changed.Add(1) }, Log: slog.New(slog.DiscardHandler), Now: w.now})
 	must(t, err)
 	state := func(id any) (out string) {
 		must(t, w.pool.QueryRow(ctx, `SELECT d.state || ' ' || d.state_reason || ' ' || m.state || ' ' || c.state FROM devices d
@@ -48,8 +49,8 @@ func TestSweep(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	if changed != 1 {
-		t.Errorf("the revocation list was told %d times", changed)
+	if changed.Load() != 1 {
+		t.Errorf("the revocation list was told %d times", changed.Load())
 	}
 	if n := w.count(`SELECT count(*) FROM audit_entries WHERE act = 'card.revoked' AND detail->>'reason' = 'keyCompromise'`); n != 1 {
 		t.Errorf("%d entries of the revoked card", n)
