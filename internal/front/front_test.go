@@ -456,3 +456,36 @@ func TestStreamLimit(t *testing.T) {
 		t.Error("a place that was given back is not free")
 	}
 }
+
+func TestWaitingHasTheLimitsOfStreams(t *testing.T) {
+	s, _ := newShell(t, "https://id.example", func(c *Config) { c.StreamsPerIP = 2 })
+	var open []func()
+	code := 0
+	r := chi.NewRouter()
+	s.Use(r)
+	r.Get("/wait", func(w http.ResponseWriter, r *http.Request) {
+		release, err := WaitOpen(w, r)
+		if err != nil {
+			WriteProblem(w, r, err)
+			return
+		}
+		open = append(open, release)
+	})
+	ask := func() int {
+		rec := httptest.NewRecorder()
+		r.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/wait", nil))
+		return rec.Code
+	}
+	for range 2 {
+		if code = ask(); code != http.StatusOK {
+			t.Fatal(code)
+		}
+	}
+	if code = ask(); code != http.StatusTooManyRequests {
+		t.Fatalf("one too many: %d", code)
+	}
+	open[0]()
+	if code = ask(); code != http.StatusOK {
+		t.Fatalf("after one went: %d", code)
+	}
+}

@@ -68,6 +68,22 @@ func ServeStream(w http.ResponseWriter, r *http.Request, run func(*Stream)) erro
 	return nil
 }
 
+// WaitOpen counts a request that waits for a change among the open streams, with
+// their limits: waiting costs a connection, and anybody may wait. Call release
+// when the wait is over. Fault: too_many_streams.
+func WaitOpen(w http.ResponseWriter, r *http.Request) (release func(), err error) {
+	Waits(w)
+	info := infoOf(r)
+	if info == nil {
+		return func() {}, nil
+	}
+	release, ok := info.shell.streams.acquire(info.ip)
+	if !ok {
+		return nil, errStreams.With("n", "10")
+	}
+	return release, nil
+}
+
 func (s *Shell) runStream(stream *Stream, run func(*Stream), done func()) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -95,7 +95,12 @@ func (d *Door) read(w http.ResponseWriter, r *http.Request, c caller) {
 		return
 	}
 	if wait := waitFor(r); wait > 0 && !o.StateAt(time.Now()).Ended() {
-		front.Waits(w)
+		release, err := front.WaitOpen(w, r)
+		if err != nil {
+			front.WriteProblem(w, r, err)
+			return
+		}
+		defer release()
 		if o, err = d.wait(r, o, c, wait); err != nil {
 			front.WriteProblem(w, r, err)
 			return

@@ -248,7 +248,12 @@ func (d *Door) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait := waitFor(r); wait > 0 && !v.StateAt(time.Now()).Ended() {
-		front.Waits(w)
+		release, err := front.WaitOpen(w, r)
+		if err != nil {
+			front.WriteProblem(w, r, err)
+			return
+		}
+		defer release()
 		timer := time.NewTimer(min(wait, max(0, time.Until(v.ExpiresAt))+time.Millisecond))
 		defer timer.Stop()
 		select {
