@@ -93,9 +93,9 @@ func TestCardRevokedLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.completed(t, before)
-	authority, card := testCards(t).Hierarchy(), w.card(t, id)
-	authority.Revoke(card, time.Now().Add(-time.Minute), pkitest.ReasonKeyCompromise)
-	defer authority.Unrevoke(card) // the card is other tests' too
+	card := w.card(t, id)
+	testCards(t).Hierarchy().Revoke(card, time.Now().Add(-time.Minute), pkitest.ReasonKeyCompromise)
+	t.Cleanup(func() { testCards(t).Hierarchy().Unrevoke(card) }) // other tests have the same cards
 	if err := w.logIn(t, phone); err != nil {
 		t.Errorf("nobody has looked yet: %v", err)
 	}

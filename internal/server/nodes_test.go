@@ -212,11 +212,15 @@ func (w *world) hold(t testing.TB, sql string) (release func()) {
 	return release
 }
 
-// blocked waits until somebody waits for a lock.
-func (w *world) blocked(t testing.TB) {
+// blocked waits until somebody waits for a lock, or so many do.
+func (w *world) blocked(t testing.TB, many ...int) {
 	t.Helper()
-	for range 600 {
-		if w.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0 {
+	n := 1
+	if len(many) > 0 {
+		n = many[0]
+	}
+	for range 1000 {
+		if w.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) >= n {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -267,6 +271,9 @@ func TestKilledWhileBinding(t *testing.T) {
 		failed <- err
 	}()
 	w.blocked(t)
+	if n := w.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND backend_xid IS NOT NULL`); n != 1 {
+		t.Fatalf("%d transactions have written and wait", n) // it has written, and not yet everything
+	}
 	victim.kill()
 	release()
 	if err := <-failed; err == nil {

@@ -122,7 +122,7 @@ func (w *world) signClaim(t testing.TB, phone *softphone.Phone) (*softphone.Brow
 func TestCardRevokedWhileBinding(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	const mine = 3 // no other test has this card
+	const mine = 3 // no other test that runs at the same time has this card
 	e := w.enrolment(mine)
 	id, info, err := e.Begin(w.ctx)
 	if err != nil {
@@ -327,12 +327,14 @@ func TestTwoAtOnce(t *testing.T) {
 		claims[i] = w.scan(t, desk, one, id)
 	}
 	first, second := must(one.Assert(claims[0]))(t), must(one.Assert(claims[1]))(t)
-	release := w.hold(t, "LOCK TABLE approvals IN EXCLUSIVE MODE") // the first is between reading and committing
+	// Both are read while the counter stands where it stood; then they write in the
+	// order in which they came.
+	release := w.hold(t, "SELECT FROM devices FOR UPDATE")
 	results := make(chan error, 2)
 	go func() { results <- attempted(one.SendAssertion(w.ctx, claims[0], first, nil)) }()
 	w.blocked(t)
 	go func() { results <- attempted(one.SendAssertion(w.ctx, claims[1], second, nil)) }()
-	time.Sleep(100 * time.Millisecond)
+	w.blocked(t, 2)
 	release()
 	for range 2 {
 		if err := <-results; err != nil {
