@@ -10,6 +10,8 @@ need() { # command-or-file package
 need chromium chromium
 need /usr/lib/softhsm/libsofthsm2.so softhsm2
 need openssl openssl
+need curl curl
+need jq jq
 need javac default-jdk-headless
 need /usr/share/java/bcpkix.jar libbcpkix-java
 need /usr/share/java/bcprov.jar libbcprov-java

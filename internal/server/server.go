@@ -217,5 +217,6 @@ func (s *Server) shutDown(servers ...*http.Server) error {
 	return all
 }
 
-// workers is how many signatures are made at a time on this node.
-func workers() int { return max(2, runtime.GOMAXPROCS(0)) }
+// workers is how many orders are signed at a time on this node. Most of each is
+// waiting for the database, so there are more of them than processors.
+func workers() int { return max(8, 4*runtime.GOMAXPROCS(0)) }
