@@ -10,15 +10,25 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"golang.org/x/oauth2/clientcredentials"
 )
 
 // jsonRoute is a route that takes JSON, with a body of the right form.
 type jsonRoute struct {
-	path   string
+	path   string // with another method than POST before it
 	client *http.Client
 	body   map[string]any
 }
+
+func (r jsonRoute) method() string {
+	if method, _, other := strings.Cut(r.path, " "); other {
+		return method
+	}
+	return http.MethodPost
+}
+
+func (r jsonRoute) address() string { return r.path[strings.Index(r.path, " ")+1:] }
 
 // jsonRoutes lists every route that takes a JSON body, with somebody who may call it.
 func (w *world) jsonRoutes(t testing.TB) []jsonRoute {
@@ -26,6 +36,10 @@ func (w *world) jsonRoutes(t testing.TB) []jsonRoute {
 	phone := w.enrol(0)
 	desk := w.browser()
 	if err := desk.LogIn(w.ctx, phone); err != nil {
+		t.Fatal(err)
+	}
+	own := w.browser()
+	if err := own.Phone(phone.Keys()).OpenSession(w.ctx); err != nil {
 		t.Fatal(err)
 	}
 	_, starter, id := w.started(t)
@@ -63,6 +77,11 @@ func (w *world) jsonRoutes(t testing.TB) []jsonRoute {
 		{"/o/" + sign.Order + "/open", desk2.Client(), map[string]any{"start_token": "x"}},
 		{"/enrol/card", desk.Client(), map[string]any{"national_id": "A123456789", "certificate": info.Certificate, "component_version": "1.3", "card_number": "CS00000000000001"}},
 		{"/enrol/" + enrol + "/proof", e.Browser.Client(), map[string]any{"signature": "MAA=", "certificate": info.Certificate, "card_number": "1"}},
+		{"/lost/statements", desk.Client(), map[string]any{"purpose": "report-loss", "certificate": info.Certificate, "card_number": "1"}},
+		{"/lost/statements/" + uuid.NewString() + "/proof", desk.Client(), map[string]any{"signature": "MAA=", "certificate": "MAA=", "card_number": "1"}},
+		{device + "/devices/" + uuid.NewString() + "/suspend", own.Client(), map[string]any{}},
+		{"PATCH " + device + "/devices/" + uuid.NewString(), own.Client(), map[string]any{"name": "Phone"}},
+		{device + "/notices/seen", own.Client(), map[string]any{"last": uuid.NewString()}},
 		{"/sign/orders", desk.Client(), map[string]any{"documents": files}},
 		{"/api/v1/sign-orders", rest, map[string]any{"text": "x", "return_uri": site + "/signed", "subject": "x", "documents": files}},
 	}
@@ -110,7 +129,7 @@ func TestBadBodies(t *testing.T) {
 		t.Run(ids.ReplaceAllString(r.path, "{order}"), func(t *testing.T) {
 			for body, want := range bad {
 				w.refused(t, want, func() error {
-					res, text := w.raw(t, r.client, "POST", r.path, http.Header{"Content-Type": {"application/json"}}, body)
+					res, text := w.raw(t, r.client, r.method(), r.address(), http.Header{"Content-Type": {"application/json"}}, body)
 					if res.StatusCode < 400 || res.StatusCode > 499 {
 						t.Errorf("%.40q: %d %s", body, res.StatusCode, text)
 					}
@@ -168,7 +187,7 @@ func TestHostileValues(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			res, text := w.raw(t, c.r.client, "POST", c.r.path, http.Header{"Content-Type": {"application/json"}}, string(raw))
+			res, text := w.raw(t, c.r.client, c.r.method(), c.r.address(), http.Header{"Content-Type": {"application/json"}}, string(raw))
 			if res.StatusCode >= 500 && codeOf(text) != "cert_status_unknown" {
 				t.Errorf("%s, %s = %.40q: %d %s", c.r.path, c.where, fmt.Sprint(c.body[strings.Split(c.where, ".")[0]]), res.StatusCode, text)
 			}

@@ -118,6 +118,31 @@ func TestCrossSite(t *testing.T) {
 			}
 		})
 	}
+	t.Run("every writing route there is", func(t *testing.T) {
+		// These are for programs, which send no cookie, or are meant to be posted to by agencies' pages.
+		open := map[string]bool{"/oauth2/token": true, "/oauth2/introspect": true, "/oauth2/revoke": true, "/oauth2/userinfo": true,
+			"/oauth2/authorize": true, "/oauth2/logout": true, "/pki/ocsp": true, "/pki/tsa": true}
+		before, n := w.snapshot(t), 0
+		err := chi.Walk(w.box.Server.Routes(), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+			route = strings.TrimSuffix(strings.ReplaceAll(route, "/*/", "/"), "/")
+			if method == http.MethodGet || method == http.MethodHead || open[route] || strings.HasPrefix(route, "/assets") {
+				return nil
+			}
+			path := ids.ReplaceAllString(strings.NewReplacer("{oid}", login, "{order}", login, "{device}", "x", "{id}", "x").Replace(route), login)
+			h := http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}, "Content-Type": {"application/json"}}
+			res, body := w.raw(t, desk.Client(), method, path, h, "{}")
+			if n++; res.StatusCode != http.StatusForbidden || codeOf(body) != "cross_origin" {
+				t.Errorf("%s %s: %d %s", method, path, res.StatusCode, codeOf(body))
+			}
+			return nil
+		})
+		if err != nil || n < 25 {
+			t.Fatalf("%d routes, %v", n, err)
+		}
+		if changed := before.changed(w.snapshot(t)); len(changed) > 0 {
+			t.Errorf("changed %v", changed)
+		}
+	})
 	t.Run("forms do not speak JSON", func(t *testing.T) { // what no header betrays, the media type does
 		for _, r := range routes {
 			if r.mediaType != "application/json" || strings.HasPrefix(r.path, "/api/v1/") {
