@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -127,7 +128,7 @@ func devDatabase(ctx context.Context, dir string, fast bool) (url string, stop f
 	if fast {
 		settings["fsync"], settings["synchronous_commit"] = "off", "off"
 	}
-	start := cluster.Config{Dir: filepath.Join(dir, "postgres"), Settings: settings, NoSync: fast, DownloadFrom: os.Getenv("SEALGATE_POSTGRES_DOWNLOAD")}
+	start := cluster.Config{Dir: filepath.Join(dir, "postgres"), Settings: settings, NoSync: fast, DownloadFrom: cmp.Or(os.Getenv("SEALGATE_POSTGRES_DOWNLOAD"), cluster.LibraryDefault)}
 	c, err := cluster.Start(ctx, start)
 	if errors.Is(err, cluster.ErrClosedParent) {
 		// A checkout below root's home: the database's own user cannot come here.

@@ -12,9 +12,9 @@ import (
 	embedded "github.com/fergusstrange/embedded-postgres"
 )
 
-// MavenCentral is where the builds that the embedded-postgres project
-// packages are published; see Config.DownloadFrom.
-const MavenCentral = "https://repo1.maven.org/maven2"
+// LibraryDefault, as Config.DownloadFrom, is the repository that the
+// embedded-postgres library itself names.
+const LibraryDefault = "default"
 
 // versions are the builds embedded-postgres knows, by major version; "" is
 // for a new database directory.
@@ -48,8 +48,11 @@ func download(ctx context.Context, dir, repository, major string, log io.Writer)
 		return Binaries{}, fmt.Errorf("cluster: %w", err)
 	}
 	defer os.RemoveAll(scratch)
-	server := embedded.NewDatabase(embedded.DefaultConfig().
-		Version(version).BinaryRepositoryURL(repository).Logger(log).Port(port).
+	from := embedded.DefaultConfig()
+	if repository != LibraryDefault {
+		from = from.BinaryRepositoryURL(repository)
+	}
+	server := embedded.NewDatabase(from.Version(version).Logger(log).Port(port).
 		BinariesPath(dir).CachePath(filepath.Join(scratch, "cache")).RuntimePath(filepath.Join(scratch, "run")).
 		Encoding("none: unpack only"))
 	// The library knows no context; a download that hangs is left behind.
