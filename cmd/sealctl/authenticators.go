@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"sealgate/internal/audit"
@@ -80,9 +79,9 @@ func withModels(cmd *cobra.Command, file string, fn func(ctx context.Context, m 
 		return errors.New("database.url is needed")
 	}
 	ctx := cmd.Context()
-	pool, err := pgxpool.New(ctx, cfg.Database.URL)
+	pool, err := postgres.Open(ctx, cfg.Database.URL, operatorConnections)
 	if err != nil {
-		return errors.New("database.url cannot be read")
+		return err
 	}
 	defer pool.Close()
 	m := models{cfg: cfg, db: postgres.New(pool)}

@@ -224,7 +224,7 @@ func exportEvidence(ctx context.Context, file, oid string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := postgres.Open(ctx, cfg.Database.URL, 2)
+	pool, err := postgres.Open(ctx, cfg.Database.URL, operatorConnections)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"sealgate/internal/config"
@@ -63,9 +62,9 @@ func withKeyring(cmd *cobra.Command, file string, fn func(ctx context.Context, k
 		return errors.New("master_key_file and database.url are needed")
 	}
 	ctx := cmd.Context()
-	pool, err := pgxpool.New(ctx, cfg.Database.URL)
+	pool, err := postgres.Open(ctx, cfg.Database.URL, operatorConnections)
 	if err != nil {
-		return errors.New("database.url cannot be read")
+		return err
 	}
 	defer pool.Close()
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))

@@ -70,3 +70,7 @@ func softcardCommand() *cobra.Command {
 	f.BoolVar(&cfg.OldVersion, "old-version", false, "say that the component is older than pages accept")
 	return cmd
 }
+
+// operatorConnections is how many database connections an operator's command
+// takes at most.
+const operatorConnections = 4

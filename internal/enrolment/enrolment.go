@@ -18,7 +18,6 @@ package enrolment
 
 import (
 	"context"
-	"crypto/subtle"
 	"crypto/x509"
 	"errors"
 	"log/slog"
@@ -281,7 +280,7 @@ func waiting(o *order.Order, now time.Time) error {
 
 // ownBrowser lets only the browser that began go on.
 func ownBrowser(o *order.Order, key order.BrowserKey) error {
-	if subtle.ConstantTimeCompare(o.BrowserHash, key.Hash()) != 1 {
+	if !o.StartedBy(key) {
 		return order.ErrWrongBrowser
 	}
 	return nil

@@ -47,14 +47,14 @@ func (s *Service) mine(ctx context.Context, id ID, browser BrowserKey) (*Order, 
 	if err != nil {
 		return nil, err
 	}
-	if !o.startedBy(browser) {
+	if !o.StartedBy(browser) {
 		return nil, ErrWrongBrowser
 	}
 	return o, nil
 }
 
-// startedBy says whether this browser started the order, or opened it first.
-func (o *Order) startedBy(browser BrowserKey) bool {
+// StartedBy says whether this browser started the order, or opened it first.
+func (o *Order) StartedBy(browser BrowserKey) bool {
 	return len(o.BrowserHash) > 0 && subtle.ConstantTimeCompare(o.BrowserHash, browser.Hash()) == 1
 }
 
@@ -127,7 +127,7 @@ func (s *Service) step(ctx context.Context, id ID, browser BrowserKey, act audit
 		return nil, audit.Entry{}, err
 	}
 	e := entry(act, o, from).ByBrowser()
-	if !o.startedBy(browser) {
+	if !o.StartedBy(browser) {
 		return nil, e, s.refuse(ctx, e, ErrWrongBrowser)
 	}
 	return o, e, nil

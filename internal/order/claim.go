@@ -160,7 +160,7 @@ func (s *Service) locate(ctx context.Context, r ClaimRequest) (*Order, Source, t
 		if err != nil {
 			return nil, "", 0, err
 		}
-		if r.Browser == nil || len(o.BrowserHash) == 0 || subtle.ConstantTimeCompare(o.BrowserHash, r.Browser.Hash()) != 1 {
+		if r.Browser == nil || !o.StartedBy(*r.Browser) {
 			return o, r.Source, 0, ErrWrongBrowser
 		}
 		return o, r.Source, 0, nil
