@@ -81,6 +81,12 @@ const (
 	RequestRefused  Act = "request.refused" // it could not be read, or came from another site, or without cookie or session
 )
 
+// Revocation status of other authorities' certificates.
+const (
+	RevocationAllowance      Act = "revocation.allowance"       // at a start: an operator lets a purpose go on where a status is unknown
+	RevocationUnknownAllowed Act = "revocation.unknown_allowed" // and each time that let something through
+)
+
 // Authenticator metadata.
 const (
 	MetadataLoaded Act = "metadata.loaded" // a newer FIDO metadata BLOB was accepted

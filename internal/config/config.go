@@ -84,6 +84,10 @@ type Card struct {
 	// How old the last look at a card's revocation status may be.
 	StatusMaxAge time.Duration `key:"status_max_age" default:"24h" min:"1m" max:"168h" doc:"a document is signed only when the card's status was learnt within this time; else it is asked first, and no answer means no signature"`
 	LoginGrace   time.Duration `key:"login_grace" default:"168h" min:"1m" max:"720h" doc:"the same for logins: how long an authority that does not answer may be bridged; at least card.status_max_age"`
+	// The switch to fail open, per purpose. It is loud: see deploy/README.md.
+	AllowUnknownStatus []string `key:"allow_unknown_status" doc:"EMERGENCY ONLY, empty for fail closed: purposes that go on although nobody can tell whether the card was revoked: login, signing, binding. Needs card.allow_unknown_until and card.allow_unknown_reason. A revoked card is never let through. Every use is an entry revocation.unknown_allowed in the audit log, and every start, the log, the metrics and /readyz say that it is on"`
+	AllowUnknownUntil  string   `key:"allow_unknown_until" doc:"when card.allow_unknown_status ends, at most 90 days ahead: 2027-01-31T18:00:00+08:00"`
+	AllowUnknownReason string   `key:"allow_unknown_reason" doc:"why card.allow_unknown_status is on, at most 150 bytes, for the audit log; nothing personal"`
 }
 
 // Egress says what the server may fetch (OCSP, CRLs, webhooks).

@@ -53,7 +53,7 @@ func (s *Service) begin(ctx context.Context, r BeginRequest) (*Begun, error) {
 		return nil, ErrCertificate
 	}
 	now := s.now()
-	card, err := s.readCard(ctx, r.Certificate, now)
+	card, err := s.readCard(ctx, r.Certificate, now, certpath.ForBinding)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,11 @@ func (s *Service) begin(ctx context.Context, r BeginRequest) (*Begun, error) {
 	if standing.Known {
 		entry = entry.Citizen(standing.CitizenID)
 	}
-	if err := s.cfg.Store.Begin(ctx, *e, entry); err != nil {
+	entries := []audit.Entry{entry}
+	for _, a := range citizen.UnknownAllowed(card.result.Allowed) {
+		entries = append(entries, a.ByBrowser().Order(e.Order.ID.UUID()).Client(s.cfg.Client.ID).From(r.Started.IP))
+	}
+	if err := s.cfg.Store.Begin(ctx, *e, entries...); err != nil {
 		return nil, err
 	}
 	return &Begun{Order: e.Order.ID, MaskedName: citizen.Masked(card.info.Name), NotAfter: card.cert.NotAfter}, nil
@@ -114,10 +118,13 @@ type card struct {
 	result *certpath.Result
 }
 
+// forLoss is no purpose that an allowance can be for.
+const forLoss certpath.CitizenPurpose = "loss"
+
 // readCard parses a certificate and checks all there is to check: profile,
 // chain to our trust store, time, key usage, policy, revocation. No fresh answer
 // about revocation means no (certpath fails closed).
-func (s *Service) readCard(ctx context.Context, der []byte, at time.Time) (*card, error) {
+func (s *Service) readCard(ctx context.Context, der []byte, at time.Time, purpose certpath.CitizenPurpose) (*card, error) {
 	cert, err := parseCertificate(der)
 	if err != nil {
 		return nil, err
@@ -126,7 +133,7 @@ func (s *Service) readCard(ctx context.Context, der []byte, at time.Time) (*card
 	if err != nil {
 		return nil, ErrNotCitizenCard.Because(err)
 	}
-	result, err := s.cfg.Validator.Validate(ctx, cert, nil, at, certpath.CitizenProfile())
+	result, err := s.cfg.Validator.Validate(ctx, cert, nil, at, certpath.CitizenProfileFor(purpose))
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 //  4. nonce and card number, where the component gave them, are ours;
 //  5. the certificate is good now: chain, time, use, policy and revocation are
 //     asked again, since the phone may have taken its time.
-func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest, now time.Time) (*evidence, error) {
+func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest, now time.Time, purpose certpath.CitizenPurpose) (*evidence, error) {
 	if len(r.Signature) == 0 || len(r.Signature) > MaxProof {
 		return nil, ErrProofMalformed
 	}
@@ -48,7 +48,7 @@ func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest
 	if err != nil {
 		return nil, err
 	}
-	card, err := s.readCard(ctx, e.Certificate, now)
+	card, err := s.readCard(ctx, e.Certificate, now, purpose)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +107,9 @@ func oneCardNumber(numbers ...string) (string, error) {
 
 // checked names the source that said "not revoked" of the card itself.
 func (c *card) checked() string {
+	if len(c.result.Allowed) > 0 {
+		return "unknown_allowed"
+	}
 	if len(c.result.Revocation) == 0 {
 		return ""
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"sealgate/internal/audit"
+	"sealgate/internal/certpath"
 	"sealgate/internal/citizen"
 	"sealgate/internal/issuing"
 	"sealgate/internal/keyring"
@@ -125,7 +126,7 @@ func (s *Service) complete(ctx context.Context, r CompleteRequest) (*Bound, erro
 	if e.Credential == nil {
 		return nil, ErrNoCredential
 	}
-	ev, err := s.checkCard(ctx, e, r, now)
+	ev, err := s.checkCard(ctx, e, r, now, certpath.ForBinding)
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +182,10 @@ func (s *Service) lost(ctx context.Context, r CompleteRequest, err error) (*Boun
 	return nil, err
 }
 
+// neverChecked is the last look at a card whose status nobody could tell when an
+// operator's allowance let it bind: whatever it does next, it is looked at first.
+var neverChecked = time.Unix(0, 0).UTC()
+
 // prepare makes the mobile key and its certificate and gathers what is written.
 func (s *Service) prepare(ctx context.Context, e *Enrolment, ev *evidence, now time.Time) (*Binding, error) {
 	key, public, err := s.cfg.Keys.SealNewKey(s.cfg.KeyAlgorithm)
@@ -195,6 +200,10 @@ func (s *Service) prepare(ctx context.Context, e *Enrolment, ev *evidence, now t
 		return nil, err
 	}
 	cert := ev.card.cert
+	checkedAt := now
+	if len(ev.card.result.Allowed) > 0 {
+		checkedAt = neverChecked
+	}
 	c := e.Credential
 	return &Binding{
 		Order: e.Order.ID, BrowserHash: e.Order.BrowserHash, At: now,
@@ -204,7 +213,7 @@ func (s *Service) prepare(ctx context.Context, e *Enrolment, ev *evidence, now t
 		},
 		Certificate: citizen.Certificate{
 			ID: uuid.Must(uuid.NewV7()), Fingerprint: sha256.Sum256(cert.Raw), DER: cert.Raw, CardNumber: ev.cardNumber,
-			NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, State: citizen.CertificateGood, CheckedAt: now, CreatedAt: now,
+			NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, State: citizen.CertificateGood, CheckedAt: checkedAt, CreatedAt: now,
 		},
 		Device: citizen.Device{
 			ID: deviceID, EnrolmentID: e.Order.ID.UUID(), CredentialID: c.ID, COSEKey: c.PublicKey, COSEAlgorithm: c.Algorithm,
@@ -219,11 +228,15 @@ func (s *Service) prepare(ctx context.Context, e *Enrolment, ev *evidence, now t
 // completionEntries are the audit entries of a binding, in the order things happened.
 func (s *Service) completionEntries(b *Binding, ev *evidence, r CompleteRequest) []audit.Entry {
 	entry := func(act audit.Act) audit.Entry { return s.entry(act, b.Order).Device(b.Device.ID).From(r.From.IP) }
-	return []audit.Entry{
+	entries := []audit.Entry{
 		entry(audit.KeyCreated).With(audit.KeyPurpose, b.Key.Purpose).With(audit.KeyAlgorithm, string(b.Key.Algorithm)).
 			With(audit.KeyKeyID, b.Key.ID.String()),
 		b.Mobile.Issued().Order(b.Order.UUID()).Client(s.cfg.Client.ID).ByBrowser().From(r.From.IP),
 		entry(audit.DeviceBound).With(audit.KeyFormat, b.Device.AttestationFormat).With(audit.KeyAAGUID, b.Device.AAGUID.String()),
 		entry(audit.EnrolCompleted).With(audit.KeyRevocation, ev.card.checked()),
 	}
+	for _, e := range citizen.UnknownAllowed(ev.card.result.Allowed) {
+		entries = append(entries, e.ByBrowser().Order(b.Order.UUID()).Client(s.cfg.Client.ID).Device(b.Device.ID).From(r.From.IP))
+	}
+	return entries
 }

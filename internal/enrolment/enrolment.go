@@ -113,7 +113,7 @@ type Standing struct {
 // Store keeps enrolments. Each method is one transaction or one read.
 type Store interface {
 	// Begin inserts the order, its enrolment and the entry.
-	Begin(ctx context.Context, e Enrolment, entry audit.Entry) error
+	Begin(ctx context.Context, e Enrolment, entries ...audit.Entry) error
 	// Find reads an enrolment with its order; order.ErrNotFound where there is none.
 	Find(ctx context.Context, id order.ID) (*Enrolment, error)
 	// Standing reads what is known of a national ID's MAC and a subject serial.

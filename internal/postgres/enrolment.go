@@ -61,7 +61,7 @@ func credentialFrom(raw []byte) (*passkey.Credential, error) {
 }
 
 // Begin inserts an enrol order, its enrolment and the audit entry.
-func (s EnrolmentStore) Begin(ctx context.Context, e enrolment.Enrolment, entry audit.Entry) error {
+func (s EnrolmentStore) Begin(ctx context.Context, e enrolment.Enrolment, entries ...audit.Entry) error {
 	return s.db.pipeline(ctx, func(b *batch) {
 		queueInsertOrder(b, e.Order)
 		b.one(errNoRow, `INSERT INTO enrolments (order_id, national_id_mac, national_id_sealed, name_sealed, subject_serial,
@@ -69,7 +69,9 @@ func (s EnrolmentStore) Begin(ctx context.Context, e enrolment.Enrolment, entry 
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 			e.Order.ID.UUID(), e.NationalIDMAC, e.SealedNationalID, e.SealedName, e.SubjectSerial,
 			e.UserHandle, e.Certificate, e.CertificateFingerprint, e.CardNumber, e.CreatedAt)
-		queueAudit(b, entry)
+		for _, entry := range entries {
+			queueAudit(b, entry)
+		}
 	})
 }
 
@@ -243,13 +245,31 @@ func findOrInsertCitizen(ctx context.Context, tx pgx.Tx, b enrolment.Binding) (u
 	return st.CitizenID, b.Judge(st)
 }
 
+// notKnownBad refuses a card that we know to be revoked, where this binding could
+// not learn its status and an allowance let that pass: silence must not bring a
+// card back. One that was looked at now is judged by that look.
+func notKnownBad(ctx context.Context, tx pgx.Tx, c citizen.Certificate) error {
+	if c.CheckedAt.Equal(c.CreatedAt) {
+		return nil
+	}
+	var bad bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM citizen_certificates WHERE fingerprint = $1 AND state <> 'good')`, c.Fingerprint[:]).Scan(&bad)
+	if err == nil && bad {
+		err = citizen.ErrCardRevoked
+	}
+	return err
+}
+
 // insertBoundDevice writes the citizen certificate, new or seen again, and the device.
 func insertBoundDevice(ctx context.Context, tx pgx.Tx, b enrolment.Binding) error {
 	c, d := b.Certificate, b.Device
+	if err := notKnownBad(ctx, tx, c); err != nil {
+		return err
+	}
 	var certificate uuid.UUID
 	err := tx.QueryRow(ctx, `INSERT INTO citizen_certificates AS c (id, citizen_id, fingerprint, der, card_number, not_before, not_after, checked_at, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-		ON CONFLICT (fingerprint) DO UPDATE SET state = 'good', checked_at = excluded.checked_at,
+		ON CONFLICT (fingerprint) DO UPDATE SET state = 'good', checked_at = greatest(c.checked_at, excluded.checked_at),
 			card_number = CASE WHEN c.card_number = '' THEN excluded.card_number ELSE c.card_number END
 		WHERE c.citizen_id = excluded.citizen_id RETURNING c.id`,
 		c.ID, b.Citizen.ID, c.Fingerprint[:], c.DER, c.CardNumber, c.NotBefore, c.NotAfter, c.CheckedAt, c.CreatedAt).Scan(&certificate)

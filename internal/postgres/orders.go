@@ -207,6 +207,9 @@ func (s OrderStore) Approve(ctx context.Context, a order.Approval) error {
 				a.Order.UUID(), a.Device.CitizenID, a.Device.ID, auth.Certificate.ID, auth.Certificate.KeyID, auth.DigestsHash[:], a.At)
 		}
 		queueAudit(b, a.Audit)
+		for _, e := range a.Allowed {
+			queueAudit(b, e)
+		}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -139,11 +140,16 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"state": state, "node": s.opts.Config.NodeName})
+	detail := map[string]any{"state": state, "node": s.opts.Config.NodeName}
+	if open := s.cards.inForce(); len(open) > 0 {
+		detail["warnings"] = []string{"cards of unknown revocation status are let through: " + strings.Join(open, ", ")}
+	}
+	_ = json.NewEncoder(w).Encode(detail)
 }
 
 // observe registers what Prometheus reads beside the shell's request metrics.
 func (s *Server) observe() {
+	s.registry.MustRegister(s.cards.collectors()...)
 	s.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -64,6 +64,7 @@ type Server struct {
 	services   *services
 	metadata   *mds.Directory // nil without
 	rp         *passkey.RelyingParty
+	cards      *cardStatus
 }
 
 // partitionDays is how far ahead partitions exist.
@@ -82,7 +83,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: foundation: %w", err)
 	}
-	s.metadata, s.rp = f.metadata, f.rp
+	s.metadata, s.rp, s.cards = f.metadata, f.rp, f.cards
 	if s.services, err = newServices(ctx, opts, s.db, f); err != nil {
 		return nil, fmt.Errorf("server: services: %w", err)
 	}
@@ -105,6 +106,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // tasks are what the leader does.
 func (s *Server) tasks() []jobs.Task {
 	return append(s.authenticatorTasks(), []jobs.Task{
+		s.cards.task(),
 		{Name: "orders that ran out", Every: 10 * time.Second, Run: s.services.orders.Sweep},
 		{Name: "approved orders without signatures", Every: 5 * time.Second, Run: s.services.finishLeftOvers},
 		{Name: "citizen cards", Every: time.Hour, Run: s.services.cards.Sweep},
