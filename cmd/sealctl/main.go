@@ -8,6 +8,7 @@
 //	sealctl keys        where keys are kept; changing the master key
 //	sealctl evidence    exports and verifies the evidence of an approval
 //	sealctl authenticators  which models are accepted; FIDO metadata
+//	sealctl clients     what each agency system demands
 package main
 
 import (
@@ -42,7 +43,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), authenticatorsCommand())
+	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), authenticatorsCommand(), clientsCommand())
 	return cmd
 }
 
