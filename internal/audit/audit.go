@@ -64,6 +64,7 @@ const (
 	KeyGrant       Key = "grant"        // OAuth grant type
 	KeyFormat      Key = "format"       // attestation statement format
 	KeyAAGUID      Key = "aaguid"       // authenticator model
+	KeyProof       Key = "proof"        // who agreed to a binding: card, device
 	KeyModelStatus Key = "model_status" // what FIDO metadata say against an authenticator model
 	KeyRevocation  Key = "revocation"   // how revocation was checked: ocsp, crl
 	KeyCount       Key = "count"        // a number of things of the act

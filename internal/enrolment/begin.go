@@ -2,6 +2,7 @@ package enrolment
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
@@ -105,10 +106,20 @@ func (s *Service) newEnrolment(ctx context.Context, id citizen.NationalID, card 
 	}
 	fingerprint := sha256.Sum256(card.cert.Raw)
 	return &Enrolment{
-		Order: o, NationalIDMAC: mac, SealedNationalID: sealedID, SealedName: sealedName,
-		SubjectSerial: card.info.SubjectSerial, UserHandle: s.cfg.Vault.UserHandle(mac),
+		ProofKind: ProofCard, Order: o, NationalIDMAC: mac, SealedNationalID: sealedID, SealedName: sealedName,
+		SubjectSerial: card.info.SubjectSerial, UserHandle: newUserHandle(),
 		Certificate: card.cert.Raw, CertificateFingerprint: fingerprint[:], CardNumber: r.CardNumber, CreatedAt: now,
 	}, nil
+}
+
+// newUserHandle makes the WebAuthn user handle of one binding. Every binding has
+// its own: authenticators keep one passkey for a handle and overwrite it when
+// another is made (WebAuthn Level 3 §6.3.2 step 7.4), which would take the old
+// passkey from a person before their card agreed to the new one.
+func newUserHandle() []byte {
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw) // never fails (crypto/rand)
+	return raw
 }
 
 // card is a citizen certificate that was found good at a time.
@@ -118,8 +129,12 @@ type card struct {
 	result *certpath.Result
 }
 
-// forLoss is no purpose that an allowance can be for.
-const forLoss certpath.CitizenPurpose = "loss"
+// Purposes that no allowance can be for. For adding a phone there is time to
+// wait for an answer.
+const (
+	forLoss  certpath.CitizenPurpose = "loss"
+	forPhone certpath.CitizenPurpose = "phone"
+)
 
 // readCard parses a certificate and checks all there is to check: profile,
 // chain to our trust store, time, key usage, policy, revocation. No fresh answer

@@ -20,7 +20,7 @@ import (
 //  4. nonce and card number, where the component gave them, are ours;
 //  5. the certificate is good now: chain, time, use, policy and revocation are
 //     asked again, since the phone may have taken its time.
-func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest, now time.Time, purpose certpath.CitizenPurpose) (*evidence, error) {
+func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest, now time.Time, purpose certpath.CitizenPurpose) (*agreement, error) {
 	if len(r.Signature) == 0 || len(r.Signature) > MaxProof {
 		return nil, ErrProofMalformed
 	}
@@ -56,7 +56,7 @@ func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest
 	if err != nil {
 		return nil, err
 	}
-	return &evidence{card: card, cardNumber: number, proof: r.Signature, revocation: revocation}, nil
+	return &agreement{kind: ProofCard, card: card, cardNumber: number, proof: r.Signature, revocation: revocation}, nil
 }
 
 func sameCertificate(der, fingerprint []byte) bool {

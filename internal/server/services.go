@@ -148,9 +148,9 @@ func (s *services) finishLeftOvers(ctx context.Context) error {
 func (s *services) enrolling(opts Options, db *postgres.DB, f *foundation) error {
 	cfg := opts.Config
 	var err error
-	s.enrolments, err = enrolment.New(enrolment.Config{Store: db.Enrolments(), Losses: db.Enrolments(), Changed: s.ca.Changed, Vault: f.vault, Validator: f.validator, RelyingParty: f.rp,
+	s.enrolments, err = enrolment.New(enrolment.Config{Store: db.Enrolments(), Losses: db.Enrolments(), Phones: db.Enrolments(), Changed: s.ca.Changed, Vault: f.vault, Validator: f.validator, RelyingParty: f.rp,
 		Keys: f.keys, Issuer: s.ca, KeyAlgorithm: keyring.Algorithm(cfg.Mobile.KeyAlgorithm), Client: s.own, Announce: s.hub.Announce,
-		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Log: opts.Log})
+		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Suspend: s.suspend, Log: opts.Log})
 	return err
 }
 
