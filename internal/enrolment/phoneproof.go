@@ -149,7 +149,11 @@ type Newcomer struct {
 // Newcomer reads what there is to agree to; ErrNoCredential before the new phone
 // has made its passkey. It changes nothing.
 func (s *Service) Newcomer(ctx context.Context, id order.ID, p Phone, browser order.BrowserKey) (*Newcomer, error) {
-	e, adder, err := s.agreeing(ctx, id, p, browser)
+	e, err := s.ownEnrolment(ctx, id, p, browser)
+	if err != nil {
+		return nil, err
+	}
+	adder, err := s.agreeing(ctx, e, p)
 	if err != nil {
 		return nil, err
 	}
@@ -165,23 +169,20 @@ func (s *Service) Newcomer(ctx context.Context, id order.ID, p Phone, browser or
 	return n, nil
 }
 
-// agreeing reads an enrolment that waits for the agreement of this phone.
-func (s *Service) agreeing(ctx context.Context, id order.ID, p Phone, browser order.BrowserKey) (*Enrolment, *Adder, error) {
-	e, err := s.ownEnrolment(ctx, id, p, browser)
-	if err != nil {
-		return nil, nil, err
-	}
+// agreeing sees that an enrolment waits for the agreement of this phone, which
+// may give it.
+func (s *Service) agreeing(ctx context.Context, e *Enrolment, p Phone) (*Adder, error) {
 	if err := waiting(e.Order, s.now()); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if e.Credential == nil {
-		return nil, nil, ErrNoCredential
+		return nil, ErrNoCredential
 	}
 	adder, err := s.cfg.Phones.Adder(ctx, p.DeviceID)
 	if err == nil {
 		err = adder.mayAdd(p, s.now())
 	}
-	return e, adder, err
+	return adder, err
 }
 
 // ownEnrolment reads an enrolment that this phone began in this browser.
@@ -247,7 +248,7 @@ func (s *Service) tryByPhone(ctx context.Context, r PhoneProofRequest, assertion
 	if e.CompletedAt != nil {
 		return s.again(ctx, e, proof)
 	}
-	e, adder, err := s.agreeing(ctx, r.Order, r.Phone, r.Browser)
+	adder, err := s.agreeing(ctx, e, r.Phone)
 	if err != nil {
 		return nil, err
 	}
