@@ -29,8 +29,9 @@ const (
 	EnrolCredential Act = "enrol.credential" // the phone made its passkey
 	EnrolCompleted  Act = "enrol.completed"
 	EnrolRefused    Act = "enrol.refused"
-	CardRevoked     Act = "card.revoked" // a citizen certificate was found revoked
-	CardExpired     Act = "card.expired" // a citizen certificate with devices has ended
+	AbandonedPurged Act = "abandoned.purged" // what was begun and never finished was deleted
+	CardRevoked     Act = "card.revoked"     // a citizen certificate was found revoked
+	CardExpired     Act = "card.expired"     // a citizen certificate with devices has ended
 )
 
 // Devices.
@@ -56,6 +57,9 @@ const (
 	CertificateRevoked   Act = "certificate.revoked"
 	CertificateHeld      Act = "certificate.held"
 	CertificateRestored  Act = "certificate.restored"
+	CertificateRenewed   Act = "certificate.renewed" // a new one took its place
+	RenewalStarted       Act = "renewal.started"
+	AuthorityReplaced    Act = "authority.replaced" // a new key and certificate took its place
 	RevocationListIssued Act = "crl.issued"
 )
 

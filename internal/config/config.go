@@ -116,6 +116,8 @@ type Frame struct {
 type Mobile struct {
 	KeyAlgorithm        string        `key:"key_algorithm" default:"P-256" oneof:"P-256 P-384 RSA-2048 RSA-3072" doc:"key of a mobile certificate"`
 	CertificateLifetime time.Duration `key:"certificate_lifetime" default:"365d" min:"24h" max:"365d" doc:"validity of a mobile certificate; it also never outlasts the citizen's card"`
+	RenewBefore         time.Duration `key:"renew_before" default:"30d" min:"1h" max:"180d" doc:"how long before its end a mobile certificate may be renewed on the phone"`
+	RenewGrace          time.Duration `key:"renew_grace" default:"30d" min:"0s" max:"365d" doc:"how long after its end it may still be renewed while the card is good; after that the phone is bound again"`
 	PolicyOIDs          []string      `key:"policy_oids" doc:"certificate policies that mobile certificates name; those of your certification practice statement, needed outside development"`
 	KeyUsage            []string      `key:"key_usage" default:"digitalSignature,contentCommitment" doc:"key usage of mobile certificates: digitalSignature, contentCommitment"`
 	CardType            string        `key:"card_type" default:"mobile" doc:"card type in the subject directory attributes of mobile certificates"`

@@ -110,7 +110,22 @@ func (c *Cards) AtUse(ctx context.Context, id uuid.UUID, checkedAt, notAfter tim
 	if err != nil {
 		return nil, err
 	}
-	return c.check(ctx, card, certpath.CitizenProfileFor(purpose))
+	result, err := c.check(ctx, card, certpath.CitizenProfileFor(purpose))
+	if err != nil || len(result.Allowed) == 0 {
+		return nil, err
+	}
+	return citizen.UnknownAllowed(result.Allowed), nil
+}
+
+// Look asks for a card's status now, whatever was known, and gives the path with
+// the answers: citizen.ErrCardRevoked, ErrCardExpired or ErrCardUnknown. What is
+// found is kept. No allowance lets an unknown status pass here.
+func (c *Cards) Look(ctx context.Context, id uuid.UUID) (*certpath.Result, error) {
+	card, err := c.cfg.Store.Card(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return c.check(ctx, card, certpath.CitizenProfile())
 }
 
 // Sweep looks at every card that was not looked at for most of a day. Cards
@@ -152,7 +167,7 @@ func (c *Cards) Sweep(ctx context.Context) error {
 
 // check looks at one card now and keeps what is found. A status that stays
 // unknown is not kept as a look, whether an allowance let it pass or not.
-func (c *Cards) check(ctx context.Context, card Card, profile certpath.Profile) ([]audit.Entry, error) {
+func (c *Cards) check(ctx context.Context, card Card, profile certpath.Profile) (*certpath.Result, error) {
 	now := c.now()
 	cert, err := x509.ParseCertificate(card.DER)
 	if err != nil {
@@ -164,9 +179,9 @@ func (c *Cards) check(ctx context.Context, card Card, profile certpath.Profile) 
 	result, err := c.cfg.Validator.Validate(ctx, cert, nil, now, profile)
 	switch {
 	case err == nil && len(result.Allowed) > 0:
-		return citizen.UnknownAllowed(result.Allowed), nil
+		return result, nil
 	case err == nil:
-		return nil, c.cfg.Store.Checked(ctx, card.ID, now)
+		return result, c.cfg.Store.Checked(ctx, card.ID, now)
 	case errors.Is(err, certpath.ErrRevoked):
 		return nil, c.end(ctx, card, now, err)
 	case errors.Is(err, certpath.ErrExpired):

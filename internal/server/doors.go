@@ -42,7 +42,7 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 		return nil, err
 	}
 	devices, err := deviceapi.New(deviceapi.Config{Orders: s.services.orders, Phone: s.services.phone, Enrolments: s.services.enrolments,
-		Citizens: s.services.citizens, Devices: s.services.devices, Sessions: shell.Sessions()})
+		Citizens: s.services.citizens, Devices: s.services.devices, Renewals: s.services.renewals, Sessions: shell.Sessions()})
 	if err != nil {
 		return nil, err
 	}

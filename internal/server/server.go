@@ -92,7 +92,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	}
 	s.bus = postgres.NewBus(s.db, s.services.hub, opts.Log)
 	s.finisher = s.services.finisher
-	s.runner, err = jobs.NewRunner(s.db.Lead, opts.Log, s.tasks()...)
+	s.runner, err = jobs.NewRunner(s.db.Lead, opts.Log, append(s.tasks(), s.upkeepTasks(f.keys)...)...)
 	if err != nil {
 		return nil, err
 	}

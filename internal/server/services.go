@@ -29,6 +29,7 @@ type services struct {
 	citizens   *citizen.Registry
 	devices    *devices.Service
 	cards      *devices.Cards
+	renewals   *devices.Renewals
 	profile    *issuing.Profile
 	ca         *issuing.CA
 	anchorsPEM []byte
@@ -70,6 +71,9 @@ func newServices(ctx context.Context, opts Options, db *postgres.DB, f *foundati
 		return nil, err
 	}
 	if err = s.enrolling(opts, db, f); err != nil {
+		return nil, err
+	}
+	if err = s.renewing(opts, db, f); err != nil {
 		return nil, err
 	}
 	if err = s.ordering(opts, db, f); err != nil {
@@ -151,6 +155,15 @@ func (s *services) enrolling(opts Options, db *postgres.DB, f *foundation) error
 	s.enrolments, err = enrolment.New(enrolment.Config{Store: db.Enrolments(), Losses: db.Enrolments(), Phones: db.Enrolments(), Changed: s.ca.Changed, Vault: f.vault, Validator: f.validator, RelyingParty: f.rp,
 		Keys: f.keys, Issuer: s.ca, KeyAlgorithm: keyring.Algorithm(cfg.Mobile.KeyAlgorithm), Client: s.own, Announce: s.hub.Announce,
 		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Suspend: s.suspend, Log: opts.Log})
+	return err
+}
+
+func (s *services) renewing(opts Options, db *postgres.DB, f *foundation) error {
+	m := opts.Config.Mobile
+	var err error
+	s.renewals, err = devices.NewRenewals(devices.RenewalsConfig{Store: db.Devices(), RelyingParty: f.rp, Keys: f.keys,
+		KeyAlgorithm: keyring.Algorithm(m.KeyAlgorithm), Issuer: s.ca, Look: s.cards.Look, Suspend: s.suspend,
+		Life: m.CertificateLifetime, Before: m.RenewBefore, Grace: m.RenewGrace})
 	return err
 }
 
