@@ -95,3 +95,19 @@ const (
 const (
 	MetadataLoaded Act = "metadata.loaded" // a newer FIDO metadata BLOB was accepted
 )
+
+// Administrators in the console.
+const (
+	AdministratorInvited       Act = "administrator.invited"
+	AdministratorJoined        Act = "administrator.joined" // an invitation was used: there is a passkey
+	AdministratorRemoved       Act = "administrator.removed"
+	AdministratorSignedIn      Act = "administrator.signed_in"
+	AdministratorSignedOut     Act = "administrator.signed_out"
+	AdministratorSessionStolen Act = "administrator.session_stolen" // its cookie came from another browser: ended
+	ConsoleRefused             Act = "console.refused"              // a step in the console was not allowed
+	PersonLookedUp             Act = "person.looked_up"
+	ActProposed                Act = "act.proposed" // a two-person act waits for the second
+	ActConfirmed               Act = "act.confirmed"
+	ActRefused                 Act = "act.refused"
+	ActWithdrawn               Act = "act.withdrawn"
+)

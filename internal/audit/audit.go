@@ -73,6 +73,12 @@ const (
 	KeyRoute       Key = "route"        // pattern of the route that was asked, never a path
 	KeyUntil       Key = "until"        // RFC 3339 time an allowance ends
 	KeySecondPhone Key = "second_phone" // true when another phone tried the same order
+
+	KeyRoles         Key = "roles"         // roles of an administrator, space separated
+	KeyAdministrator Key = "administrator" // id of an administrator whom an act concerns
+	KeyAct           Key = "act"           // id of a two-person act
+	KeyFound         Key = "found"         // whether a look-up found somebody
+	KeyApproval      Key = "approval"      // id of an administrator's kept assertion
 )
 
 // maxDetailString is the greatest length of a Detail string in bytes; longer

@@ -136,6 +136,9 @@ func (s *Shell) Use(r chi.Router) {
 // Origin is the scheme and host people see.
 func (s *Shell) Origin() string { return s.origin }
 
+// Secure says whether people come by https, so that cookies may demand it.
+func (s *Shell) Secure() bool { return s.secure }
+
 // Render gives the page renderer.
 func (s *Shell) Render() *Renderer { return s.render }
 

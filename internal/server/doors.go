@@ -14,6 +14,7 @@ import (
 
 	"sealgate/internal/front"
 	"sealgate/internal/front/agencyapi"
+	"sealgate/internal/front/console"
 	"sealgate/internal/front/deviceapi"
 	"sealgate/internal/front/pages"
 	"sealgate/internal/front/pki"
@@ -46,13 +47,11 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 	if err != nil {
 		return nil, err
 	}
-	bundles, err := NewEvidence(s.opts.Config, s.db)
+	api, err := s.agencyAPI(f, provider)
 	if err != nil {
 		return nil, err
 	}
-	api, err := agencyapi.New(agencyapi.Config{Orders: s.services.orders, Agencies: f.agencies, Signing: s.services.signing,
-		Provider: provider, PublicOrigin: s.opts.Config.PublicOrigin, Refused: s.db.Audit().Append,
-		Evidence: evidenceFile(bundles)})
+	admin, err := s.admin(shell)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +64,7 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 		r.Use(shell.Browser)
 		site.Mount(r)
 		app.Mount(r)
+		admin.Mount(r)
 	})
 	r.Route("/api/device/v1", func(r chi.Router) {
 		r.Use(shell.API)
@@ -80,6 +80,23 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 	}
 	s.router, s.endStreams = r, shell.Close
 	return r, nil
+}
+
+// agencyAPI is the door of agencies' systems.
+func (s *Server) agencyAPI(f *foundation, provider *oidc.Provider) (*agencyapi.Door, error) {
+	bundles, err := NewEvidence(s.opts.Config, s.db)
+	if err != nil {
+		return nil, err
+	}
+	return agencyapi.New(agencyapi.Config{Orders: s.services.orders, Agencies: f.agencies, Signing: s.services.signing,
+		Provider: provider, PublicOrigin: s.opts.Config.PublicOrigin, Refused: s.db.Audit().Append,
+		Evidence: evidenceFile(bundles)})
+}
+
+// admin is the administrators' door.
+func (s *Server) admin(shell *front.Shell) (*console.Door, error) {
+	return console.New(console.Config{Shell: shell, Console: s.services.console, Enrolments: s.services.enrolments,
+		Orders: s.services.orders, Dev: s.opts.Config.Dev})
 }
 
 // Routes is the router, for the test that compares it with the API document.
@@ -125,6 +142,17 @@ func (s *Server) pages(shell *front.Shell, provider *oidc.Provider) (*pages.Page
 			return made.DER, err
 		},
 		OwnClient: s.services.own, CardOrigin: s.opts.CardOrigin, SoftCard: s.opts.SoftCard, Dev: s.opts.Config.Dev})
+}
+
+// FirstAdministrator gives the one-time link by which the first administrator
+// makes their passkey, or "" where there is an administrator. Each call makes
+// the link before it worthless.
+func (s *Server) FirstAdministrator(ctx context.Context) (string, error) {
+	token, err := s.services.console.FirstInvite(ctx)
+	if err != nil || token == "" {
+		return "", err
+	}
+	return console.JoinLink(s.opts.Config.PublicOrigin, token), nil
 }
 
 // AnchorsPEM are the roots of the service's own certificate authority.

@@ -36,7 +36,7 @@ type foundation struct {
 // secrets are the keyring's symmetric secrets that doors and services are given
 // once, at the start.
 type secrets struct {
-	lookup, pairwise, client, cookie, code, typed, phone []byte
+	lookup, pairwise, client, cookie, code, typed, phone, console []byte
 }
 
 func newFoundation(ctx context.Context, opts Options, db *postgres.DB) (*foundation, error) {
@@ -85,6 +85,7 @@ func readSecrets(ctx context.Context, keys *keyring.Keyring) (secrets, error) {
 	for name, to := range map[string]*[]byte{
 		"id-lookup": &s.lookup, "pairwise": &s.pairwise, "client-secret": &s.client, "cookie": &s.cookie,
 		"code": &s.code, "typed-code": &s.typed, "phone-session": &s.phone,
+		"console": &s.console,
 	} {
 		secret, err := keys.Secret(ctx, name)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"sealgate/internal/agency"
 	"sealgate/internal/audit"
 	"sealgate/internal/citizen"
+	"sealgate/internal/console"
 	"sealgate/internal/devices"
 	"sealgate/internal/enrolment"
 	"sealgate/internal/issuing"
@@ -38,6 +39,7 @@ type services struct {
 	enrolments *enrolment.Service
 	orders     *order.Service
 	phone      *order.Phone
+	console    *console.Service
 	own        order.Client
 }
 
@@ -79,8 +81,18 @@ func newServices(ctx context.Context, opts Options, db *postgres.DB, f *foundati
 	if err = s.ordering(opts, db, f); err != nil {
 		return nil, err
 	}
-	s.phone, err = order.NewPhone(db.Phone(), f.rp, f.secrets.phone, s.suspend)
-	return s, err
+	if s.phone, err = order.NewPhone(db.Phone(), f.rp, f.secrets.phone, s.suspend); err != nil {
+		return nil, err
+	}
+	return s, s.administering(opts, db, f)
+}
+
+// administering builds the console's domain. Administrators' passkeys are of the
+// same relying party; what is asked of citizens' phones is not asked of them.
+func (s *services) administering(opts Options, db *postgres.DB, f *foundation) error {
+	var err error
+	s.console, err = newConsole(opts.Config, db, f.vault, f.secrets.console, s.ca.Changed, opts.Log)
+	return err
 }
 
 // seed registers the service's own pages as a client, and the demonstration
