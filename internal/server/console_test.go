@@ -452,13 +452,16 @@ func TestLossByAdministrator(t *testing.T) {
 	want(t, "the proposer lost the role", code, "console_act_state")
 	w.exec(t, `UPDATE administrators SET roles = '{support}' WHERE name = 'Support'`)
 	var codes [2]string
+	var answers [2]map[string]any
 	var both sync.WaitGroup
 	for i, o := range []*officer{first, second} {
 		if pages[i], _, code = o.form(act+"/confirm/prepare", nil); code != "" {
 			t.Fatal(code)
 		}
-		answer := o.signed(o.asked(pages[i]))
-		both.Go(func() { _, codes[i] = o.json("/admin/approve", answer) })
+		answers[i] = o.signed(o.asked(pages[i]))
+	}
+	for i, o := range []*officer{first, second} {
+		both.Go(func() { _, codes[i] = o.json("/admin/approve", answers[i]) })
 	}
 	both.Wait()
 	if codes != [2]string{"", "console_act_state"} && codes != [2]string{"console_act_state", ""} {
