@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -16,7 +17,8 @@ import (
 type Fact struct {
 	Key   string // of the catalogue, below console.fact.
 	Value string
-	Word  string // key of the catalogue for the value, where it is a fixed word
+	Word  string // beginning of the catalogue's key for the value, where it is a fixed word
+	At    time.Time
 }
 
 // ApproveData is the page that shows a statement and asks for an assertion.
@@ -49,7 +51,9 @@ func facts(statement []byte) []Fact {
 	for _, key := range shown {
 		switch v := all[key].(type) {
 		case string:
-			if v != "" {
+			if at, err := time.Parse(time.RFC3339, v); err == nil && key == "time" {
+				out = append(out, Fact{Key: key, At: at})
+			} else if v != "" {
 				out = append(out, Fact{Key: key, Value: v, Word: words[key]})
 			}
 		case []any:
