@@ -82,6 +82,7 @@ const (
 	SessionStarted  Act = "session.started"
 	SessionEnded    Act = "session.ended"
 	SessionRefused  Act = "session.refused"
+	RefusalsSummed  Act = "refusals.summed" // more refusals of one kind and address than get an entry each; count says how many
 	RequestRefused  Act = "request.refused" // it could not be read, or came from another site, or without cookie or session
 )
 

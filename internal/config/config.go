@@ -46,6 +46,7 @@ type Config struct {
 	Citizen  Citizen  `key:"citizen"`
 	Passkey  Passkey  `key:"passkey"`
 	Signing  Signing  `key:"signing"`
+	Limits   Limits   `key:"limits"`
 	Log      Log      `key:"log"`
 	Metrics  Metrics  `key:"metrics"`
 
@@ -161,6 +162,17 @@ type MDS struct {
 // Signing bounds one approval.
 type Signing struct {
 	BatchMax int `key:"batch_max" default:"200" min:"1" max:"2000" doc:"documents one approval may sign"`
+}
+
+// Limits bound what unknown people may ask of one node, by the address behind
+// trusted_proxies (IPv6 by /64). Twice as many at once are fine.
+type Limits struct {
+	Starts       int `key:"starts" default:"600" min:"0" max:"10000000" doc:"logins, bindings, own signatures and lost cards one address may begin a minute (twice that at once, so that 1200 people of one office can log in together); 0: no limit"`
+	Claims       int `key:"claims" default:"1800" min:"0" max:"10000000" doc:"what phones behind one address may ask a minute without a session: scans, answers, challenges; 0: no limit"`
+	NodeStarts   int `key:"node_starts" default:"30000" min:"0" max:"100000000" doc:"limits.starts for all addresses together on this node; 0: no limit"`
+	NodeClaims   int `key:"node_claims" default:"90000" min:"0" max:"100000000" doc:"limits.claims for all addresses together on this node; 0: no limit"`
+	Refusals     int `key:"refusals" default:"60" min:"0" max:"1000000" doc:"refusals of one address that get an audit entry each, a minute (ten times that at once); more are summed into one entry a minute (refusals.summed); 0: no limit"`
+	NodeRefusals int `key:"node_refusals" default:"6000" min:"0" max:"10000000" doc:"limits.refusals for all addresses together on this node; 0: no limit"`
 }
 
 // Log says how the log is written.

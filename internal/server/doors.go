@@ -108,7 +108,8 @@ func (s *Server) shell(f *foundation) (*front.Shell, error) {
 		return nil, err
 	}
 	return front.New(front.Config{Origin: s.opts.Config.PublicOrigin, Catalogue: catalogue, Templates: web.Templates(), Dist: web.Dist(),
-		SessionKey: f.secrets.cookie, SessionStands: s.sessionStands, Refused: s.db.Audit().Append, TrustedProxies: s.opts.Config.TrustedProxies, Metrics: s.registry, Log: s.opts.Log})
+		SessionKey: f.secrets.cookie, SessionStands: s.sessionStands, Refused: s.db.Audit().Append, TrustedProxies: s.opts.Config.TrustedProxies, Limits: s.limits(), Counted: s.refusals.Count,
+		Metrics: s.registry, Log: s.opts.Log})
 }
 
 // sessionStands asks for the device and the person behind a session of our own

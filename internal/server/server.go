@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"sealgate/internal/audit"
 	"sealgate/internal/config"
 	"sealgate/internal/jobs"
 	"sealgate/internal/mds"
@@ -65,6 +66,7 @@ type Server struct {
 	metadata   *mds.Directory // nil without
 	rp         *passkey.RelyingParty
 	cards      *cardStatus
+	refusals   *audit.Damper
 }
 
 // partitionDays is how far ahead partitions exist.
@@ -79,6 +81,8 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	if err := s.db.EnsurePartitions(ctx, partitionDays); err != nil {
 		return nil, fmt.Errorf("server: partitions: %w", err)
 	}
+	limits := opts.Config.Limits
+	s.refusals = s.db.DampRefusals(newLimit(limits.Refusals, limits.NodeRefusals, 10))
 	f, err := newFoundation(ctx, opts, s.db)
 	if err != nil {
 		return nil, fmt.Errorf("server: foundation: %w", err)
@@ -135,6 +139,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	background.Go(func() { _ = s.bus.Run(work) })
 	background.Go(func() { s.runner.Run(work) })
 	background.Go(func() { s.followMetadata(work) })
+	background.Go(func() { s.writeSums(work) })
 	background.Go(func() { s.finisher.Run(work) })
 
 	main := s.newHTTP(s.handler)
