@@ -71,7 +71,7 @@ const (
 	KeyAttempt     Key = "attempt"      // which try this was, from 1
 	KeyAgeSeconds  Key = "age_seconds"  // age of a QR frame when it was scanned
 	KeyRoute       Key = "route"        // pattern of the route that was asked, never a path
-	KeyAct         Key = "act"          // the act of refusals that are summed
+	KeyOfAct       Key = "of_act"       // the act of refusals that are summed
 	KeyUntil       Key = "until"        // RFC 3339 time an allowance ends
 	KeySecondPhone Key = "second_phone" // true when another phone tried the same order
 

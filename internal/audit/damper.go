@@ -73,7 +73,7 @@ func (d *Damper) Flush(ctx context.Context) error {
 	slices.SortFunc(keys, func(a, b sum) int { return a.ip.Compare(b.ip) })
 	var all error
 	for _, k := range keys {
-		e := New(RefusalsSummed).ByBrowser().With(KeyAct, string(k.act)).WithInt(KeyCount, sums[k])
+		e := New(RefusalsSummed).ByBrowser().With(KeyOfAct, string(k.act)).WithInt(KeyCount, sums[k])
 		if k.ip.IsValid() {
 			e = e.From(k.ip)
 		}

@@ -96,7 +96,7 @@ func TestRefusalsAreSummed(t *testing.T) {
 	if err := w.box.Server.FlushRefusals(w.ctx); err != nil {
 		t.Fatal(err)
 	}
-	if n := w.count(t, `SELECT sum((detail->>'count')::int) FROM audit_entries WHERE act = 'refusals.summed' AND detail->>'act' = 'order.scanned' AND detail->>'code' = 'frame_unknown' AND ip IS NOT NULL`); n != 15 {
+	if n := w.count(t, `SELECT sum((detail->>'count')::int) FROM audit_entries WHERE act = 'refusals.summed' AND detail->>'of_act' = 'order.scanned' AND detail->>'code' = 'frame_unknown' AND ip IS NOT NULL`); n != 15 {
 		t.Errorf("%d are counted", n)
 	}
 	if err := w.box.Server.FlushRefusals(w.ctx); err != nil || w.count(t, `SELECT count(*) FROM audit_entries WHERE act = 'refusals.summed'`) != 1 {
