@@ -81,8 +81,9 @@ func newHouse(t testing.TB) *house {
 	return newHouseWith(t, func(*oidc.Config) {})
 }
 
-// newHouseWith is a house whose provider is configured otherwise.
-func newHouseWith(t testing.TB, change func(*oidc.Config)) *house {
+// newHouseWith is a house whose provider is configured otherwise, and whose
+// OIDC keys lie in a token where one is given.
+func newHouseWith(t testing.TB, change func(*oidc.Config), token ...keyring.Provider) *house {
 	t.Helper()
 	ctx := context.Background()
 	h := &house{t: t, db: postgres.New(pgtest.Open(t)), clock: &clock{}, secret: agency.NewSecret()}
@@ -94,7 +95,11 @@ func newHouseWith(t testing.TB, change func(*oidc.Config)) *house {
 	rand.Read(master)
 	mk, err := keyring.NewMasterKey(master)
 	h.must(err)
-	h.ring, err = keyring.New(keyring.Config{MasterKeys: []*keyring.MasterKey{mk}, Store: h.db.Keyring()})
+	kc := keyring.Config{MasterKeys: []*keyring.MasterKey{mk}, Store: h.db.Keyring()}
+	if len(token) > 0 {
+		kc.Token, kc.TokenPurposes = token[0], []string{keyring.PurposeOIDC}
+	}
+	h.ring, err = keyring.New(kc)
 	h.must(err)
 	secret := func(name string) []byte {
 		s, err := h.ring.Secret(ctx, name)

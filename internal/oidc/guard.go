@@ -79,13 +79,19 @@ func readForm(w http.ResponseWriter, r *http.Request, limit int64) (string, erro
 	return string(body), nil
 }
 
-// challenger adds WWW-Authenticate to a 401.
+// retryAfter is when a program may try again after a 503, in seconds.
+const retryAfter = "5"
+
+// challenger adds WWW-Authenticate to a 401, and Retry-After to a 503.
 type challenger struct {
 	http.ResponseWriter
 	request *http.Request
 }
 
 func (c *challenger) WriteHeader(status int) {
+	if status == http.StatusServiceUnavailable {
+		c.Header().Set("Retry-After", retryAfter)
+	}
 	if status == http.StatusUnauthorized {
 		authorization := c.request.Header.Get("Authorization")
 		value := ""
@@ -140,6 +146,13 @@ func (p *Provider) oauthError(ctx context.Context, err error) error {
 	code, known := oauthCodes[f.Code]
 	if !known {
 		p.cfg.Log.ErrorContext(ctx, "oidc request failed", "code", f.Code, "error", err)
+		if f.Kind == fault.Unavailable {
+			// What we stand on is away for a while (the signing key's module): nothing
+			// was used up, the same request may come again.
+			e := zoidc.ErrServerError().WithDescription("%s", f.Code+": try again")
+			e.ErrorType = "temporarily_unavailable"
+			return op.NewStatusError(e, http.StatusServiceUnavailable)
+		}
 		return op.NewStatusError(zoidc.ErrServerError().WithDescription("internal"), http.StatusInternalServerError)
 	}
 	e := zoidc.ErrInvalidRequest().WithDescription("%s", f.Code+": see "+p.cfg.Issuer+"/help/errors#"+f.Code)

@@ -116,7 +116,11 @@ func (l FrameLimits) judge(o *Order, f Frame, source Source, most time.Duration,
 	age := max(0, now.Sub(shownAt.Add(l.Step)))
 	if o.FrozenStep != nil && *o.FrozenStep == f.Step && o.FrozenAt != nil {
 		age = max(0, now.Sub(*o.FrozenAt))
-		if age > l.Frozen {
+		limit := l.Frozen
+		if most > 0 && most < limit {
+			limit = most // the client's own limit holds for a still picture too
+		}
+		if age > limit {
 			return "", age, ErrFrameStale
 		}
 		return Frozen, age, nil

@@ -819,3 +819,21 @@ func TestResumeAfterReload(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// The limit of a client that wants young pictures holds for a still one too.
+func TestFrozenFrameKeepsTheClientsLimit(t *testing.T) {
+	h := newHouse(t)
+	h.client.MaxFrameAge = 20 * time.Second
+	b := h.browser()
+	for age, code := range map[time.Duration]string{15 * time.Second: "", 25 * time.Second: "frame_stale"} {
+		o := h.login(b)
+		if err := h.Freeze(ctx, o.ID, b, desktop); err != nil {
+			t.Fatal(err)
+		}
+		frame := h.frame(o, b)
+		h.clock.pass(age)
+		if _, err := h.Claim(ctx, order.ClaimRequest{Source: order.Scanner, Frame: frame, From: mobile}); fault.CodeOf(err) != code {
+			t.Errorf("after %v: %v, want %q", age, err, code)
+		}
+	}
+}
