@@ -130,6 +130,8 @@ type Authority struct {
 	Certificate []byte // DER
 	Issuer      string // name of the authority that issued it
 	CreatedAt   time.Time
+	// ReplacedAt is when a newer one took its place; nil while it is in force.
+	ReplacedAt *time.Time
 }
 
 // Status is what the register knows of a serial number.
@@ -164,11 +166,16 @@ type Revocations struct {
 
 // Store keeps authorities and the register.
 type Store interface {
-	// Authorities lists our own authorities; none before the first start.
+	// Authorities lists our own authorities, also those that were replaced; none
+	// before the first start.
 	Authorities(ctx context.Context) ([]Authority, error)
 	// CreateAuthorities writes authorities, their keys and the entries, all or
 	// nothing, unless there are authorities already: then it does nothing.
 	CreateAuthorities(ctx context.Context, a []Authority, keys []keyring.Row, entries []audit.Entry) error
+	// ReplaceAuthority puts a new key and certificate in the place of those with
+	// the old key, which is destroyed some time after; ErrReplaced when they are
+	// in force no more.
+	ReplaceAuthority(ctx context.Context, r Replacement) error
 	// Certificate reads one issued certificate; ErrNotFound.
 	Certificate(ctx context.Context, serial []byte) (Certificate, error)
 	// Statuses reads the state of the given serial numbers; unknown ones are left out.
@@ -224,10 +231,13 @@ type CA struct {
 
 	mu          sync.Mutex
 	authorities map[string]*authority
+	replaced    []*authority
+	readAt      time.Time
 	lists       map[listName]*PublishedList
 	parts       partCount
 	lintKey     crypto.Signer
 	tsa         *tsp.Responder
+	tsaOf       uuid.UUID // the key that tsa signs with
 	making      singleflight.Group
 }
 
@@ -282,15 +292,23 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
-// authority gives one of our authorities, reading them all at first use.
+// authoritiesLife is how long the authorities that were read are believed: so
+// long after the leader has replaced one, every node uses it.
+const authoritiesLife = time.Minute
+
+// authority gives one of our authorities, reading them all now and then. While
+// they cannot be read, those that are known go on serving.
 func (ca *CA) authority(ctx context.Context, name string) (*authority, error) {
 	ca.mu.Lock()
-	known := ca.authorities
+	known, age := ca.authorities, ca.cfg.Now().Sub(ca.readAt)
 	ca.mu.Unlock()
-	if known == nil {
-		var err error
-		if known, err = ca.load(ctx); err != nil {
+	if known == nil || age > authoritiesLife || age < 0 {
+		fresh, err := ca.load(ctx)
+		if err != nil && known == nil {
 			return nil, err
+		}
+		if err == nil {
+			known = fresh
 		}
 	}
 	a, ok := known[name]
@@ -308,16 +326,20 @@ func (ca *CA) load(ctx context.Context) (map[string]*authority, error) {
 	if len(list) == 0 {
 		return nil, ErrNoAuthority
 	}
-	known := make(map[string]*authority, len(list))
+	known, replaced := make(map[string]*authority, len(list)), []*authority(nil)
 	for _, a := range list {
 		cert, err := x509.ParseCertificate(a.Certificate)
 		if err != nil {
 			return nil, fmt.Errorf("issuing: certificate of %s: %w", a.Name, err)
 		}
+		if a.ReplacedAt != nil {
+			replaced = append(replaced, &authority{Authority: a, cert: cert})
+			continue
+		}
 		known[a.Name] = &authority{Authority: a, cert: cert}
 	}
 	ca.mu.Lock()
-	ca.authorities = known
+	ca.authorities, ca.replaced, ca.readAt = known, replaced, ca.cfg.Now()
 	ca.mu.Unlock()
 	return known, nil
 }

@@ -22,17 +22,20 @@ func (ca *CA) RespondTSA(ctx context.Context, request []byte) ([]byte, error) {
 	return responder.Respond(request)
 }
 
-// timestamper is made once; its certificate and key do not change while we run.
+// timestamper is made once for each certificate of the authority.
 func (ca *CA) timestamper(ctx context.Context) (*tsp.Responder, error) {
-	ca.mu.Lock()
-	made := ca.tsa
-	ca.mu.Unlock()
-	if made != nil {
-		return made, nil
-	}
 	own, err := ca.authority(ctx, TSA)
 	if err != nil {
 		return nil, err
+	}
+	ca.mu.Lock()
+	made := ca.tsa
+	if ca.tsaOf != own.KeyID {
+		made = nil
+	}
+	ca.mu.Unlock()
+	if made != nil {
+		return made, nil
 	}
 	issuing, err := ca.authority(ctx, Issuing)
 	if err != nil {
@@ -48,7 +51,7 @@ func (ca *CA) timestamper(ctx context.Context) (*tsp.Responder, error) {
 		return nil, err
 	}
 	ca.mu.Lock()
-	ca.tsa = made
+	ca.tsa, ca.tsaOf = made, own.KeyID
 	ca.mu.Unlock()
 	return made, nil
 }

@@ -26,13 +26,15 @@ const maxAuthorities = 50
 
 // Authorities lists our own authorities.
 func (s IssuingStore) Authorities(ctx context.Context) ([]issuing.Authority, error) {
-	rows, err := s.db.Pool.Query(ctx, `SELECT name, key_id, certificate, issuer, created_at FROM authorities ORDER BY name LIMIT $1`, maxAuthorities)
+	rows, err := s.db.Pool.Query(ctx, `SELECT name, key_id, certificate, issuer, created_at, NULL::timestamptz AS replaced_at FROM authorities
+UNION ALL SELECT name, key_id, certificate, issuer, created_at, replaced_at FROM replaced_authorities
+ORDER BY replaced_at DESC NULLS FIRST, name LIMIT $1`, maxAuthorities)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (issuing.Authority, error) {
 		var a issuing.Authority
-		err := row.Scan(&a.Name, &a.KeyID, &a.Certificate, &a.Issuer, &a.CreatedAt)
+		err := row.Scan(&a.Name, &a.KeyID, &a.Certificate, &a.Issuer, &a.CreatedAt, &a.ReplacedAt)
 		return a, err
 	})
 }
@@ -65,6 +67,22 @@ func (s IssuingStore) CreateAuthorities(ctx context.Context, list []issuing.Auth
 			}
 		}
 		return nil
+	})
+}
+
+// ReplaceAuthority puts a new key and certificate in the place of old ones.
+func (s IssuingStore) ReplaceAuthority(ctx context.Context, r issuing.Replacement) error {
+	a := r.Authority
+	return s.db.pipeline(ctx, func(b *batch) {
+		b.one(issuing.ErrReplaced, `INSERT INTO replaced_authorities (key_id, name, certificate, issuer, created_at, replaced_at)
+SELECT key_id, name, certificate, issuer, created_at, $3 FROM authorities WHERE name = $1 AND key_id = $2 FOR UPDATE`, a.Name, r.OldKey, a.CreatedAt)
+		b.exec(insertKeySQL, keyArgs(r.Key)...)
+		b.one(issuing.ErrReplaced, `UPDATE authorities SET key_id = $2, certificate = $3, issuer = $4, created_at = $5 WHERE name = $1 AND key_id = $6`,
+			a.Name, a.KeyID, a.Certificate, a.Issuer, a.CreatedAt, r.OldKey)
+		b.one(issuing.ErrReplaced, `UPDATE keys SET destroy_after = $2 WHERE id = $1`, r.OldKey, r.DestroyOldKey)
+		for _, e := range r.Entries {
+			queueAudit(b, e)
+		}
 	})
 }
 

@@ -170,8 +170,12 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	detail := map[string]any{"state": state, "node": s.opts.Config.NodeName}
+	warnings := s.endingAuthorities(ctx)
 	if open := s.cards.inForce(); len(open) > 0 {
-		detail["warnings"] = []string{"cards of unknown revocation status are let through: " + strings.Join(open, ", ")}
+		warnings = append(warnings, "cards of unknown revocation status are let through: "+strings.Join(open, ", "))
+	}
+	if len(warnings) > 0 {
+		detail["warnings"] = warnings
 	}
 	_ = json.NewEncoder(w).Encode(detail)
 }
@@ -179,6 +183,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 // observe registers what Prometheus reads beside the shell's request metrics.
 func (s *Server) observe() {
 	s.registry.MustRegister(s.cards.collectors()...)
+	s.registry.MustRegister(s.authorityGauges()...)
 	s.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -18,6 +18,7 @@ import (
 	"sealgate/internal/passkey"
 	"sealgate/internal/pkitest"
 	"sealgate/internal/postgres"
+	"sealgate/internal/softauthn"
 )
 
 // ends lets a device's mobile certificate end at another time, as far as the register knows.
@@ -441,5 +442,58 @@ func TestAbandoned(t *testing.T) {
 	}
 	if n := w.count(t, `SELECT count(*) FROM enrolments WHERE completed_at IS NOT NULL`); n != 1 {
 		t.Errorf("%d completed enrolments are left", n)
+	}
+}
+
+// The leader does all that by itself.
+func TestUpkeepRuns(t *testing.T) {
+	w := prepare(t, nil)
+	first := w.process()
+	e := w.enrolment(2, first.address)
+	e.Phone = w.browser(first.address).Phone(softauthn.New(softauthn.Options{}))
+	if _, err := e.Run(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	var id string
+	if err := w.pool.QueryRow(w.ctx, `SELECT id FROM devices`).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	w.ends(t, id, 9*24*time.Hour)
+	if err := e.Phone.OpenSession(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	must(e.Phone.Renew(w.ctx))(t)
+	if _, _, err := w.enrolment(2, first.address).Begin(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	first.kill()
+	w.ends(t, id, 3*24*time.Hour)
+	w.exec(t, `UPDATE keys SET destroy_after = now() WHERE destroy_after IS NOT NULL`)
+	w.exec(t, `UPDATE enrolments SET created_at = created_at - interval '2 days' WHERE completed_at IS NULL`)
+	w.exec(t, `UPDATE orders SET created_at = created_at - interval '2 days', expires_at = expires_at - interval '2 days',
+		final_expires_at = final_expires_at - interval '2 days' WHERE kind = 'enrol' AND state = 'created'`)
+	second := w.process()
+	defer second.kill()
+	left := func() string {
+		var wrong []string
+		for what, sql := range map[string]string{
+			"no notice":            `SELECT 1 - count(*) FROM device_notices WHERE kind = 'certificate_ends_week'`,
+			"the old key is there": `SELECT count(*) FROM keys WHERE destroy_after IS NOT NULL`,
+			"an abandoned binding": `SELECT count(*) FROM enrolments WHERE completed_at IS NULL`,
+		} {
+			if w.count(t, sql) != 0 {
+				wrong = append(wrong, what)
+			}
+		}
+		return strings.Join(wrong, ", ")
+	}
+	if left() == "" {
+		t.Log("the leader was faster than the test")
+	}
+	for end := time.Now().Add(40 * time.Second); left() != "" && time.Now().Before(end); {
+		time.Sleep(200 * time.Millisecond)
+	}
+	if wrong := left(); wrong != "" {
+		t.Errorf("the leader left %s\n%s", wrong, tail(w.log.String()))
 	}
 }
