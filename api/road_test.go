@@ -368,6 +368,7 @@ func (r *road) signOrders() {
 	r.rest(404, "GET", path+"/documents/1/signature", nil)
 	r.rest(404, "GET", path+"/documents/9/signature", nil)
 	r.rest(200, "GET", path+"/evidence", nil)
+	r.rest(200, "GET", path+"/documents/0/evidence", nil)
 	r.rest(409, "POST", path+"/cancel", nil)
 	other := r.rest(201, "POST", "/api/v1/sign-orders", map[string]any{"documents": newDocuments(1)})
 	r.rest(200, "POST", "/api/v1/sign-orders/"+other["order"].(string)+"/cancel", nil)

@@ -18,16 +18,12 @@ import (
 
 // content is what is read of an order's content (package order makes it).
 type content struct {
-	Version   int    `json:"v"`
-	Kind      string `json:"kind"`
-	Order     string `json:"order"`
-	Documents []struct {
-		Algorithm string `json:"digest_algorithm"`
-		Digest    string `json:"digest"`
-	} `json:"documents"`
+	Version int    `json:"v"`
+	Kind    string `json:"kind"`
+	Order   string `json:"order"`
+	// kept are the documents that were approved, or the one that the bundle shows.
+	kept []signing.Document
 }
-
-var hashes = map[string]crypto.Hash{"SHA-256": crypto.SHA256, "SHA-384": crypto.SHA384, "SHA-512": crypto.SHA512}
 
 // readContent reads the content and sees that it is what was signed.
 func (v *verification) readContent() error {
@@ -45,13 +41,46 @@ func (v *verification) readContent() error {
 		return errors.New("the content cannot be read")
 	}
 	v.content, v.report.Order, v.report.Kind = c, c.Order, c.Kind
-	if want := signing.Challenge(a.Content, a.LeftOut); !bytes.Equal(want[:], challenge) {
+	want, err := v.approved(c)
+	switch {
+	case err != nil:
+		return err
+	case !bytes.Equal(want[:], challenge):
 		return errors.New("something else was signed: another content, or other documents left out")
+	case c.Kind == "login" && c.Version == 1, c.Kind == "sign" && c.Version == 2:
+		return nil
 	}
-	if c.Version != 1 || c.Kind != "login" && c.Kind != "sign" {
-		return fmt.Errorf("content of version %d and kind %.20q", c.Version, c.Kind)
+	return fmt.Errorf("content of version %d and kind %.20q", c.Version, c.Kind)
+}
+
+// approved is the challenge that follows from the bundle's content, with all
+// documents that were kept or with the one that is shown.
+func (v *verification) approved(c *content) (challenge [32]byte, err error) {
+	a := v.b.Approval
+	if a.Inclusion != nil {
+		d, challenge, err := a.Inclusion.of(a.Content).Verify()
+		if err != nil {
+			return challenge, err
+		}
+		c.kept = []signing.Document{d}
+		return challenge, nil
 	}
-	return nil
+	if c.Kind == "sign" {
+		if c.kept, err = signing.Documents(a.Content, a.LeftOut); err != nil {
+			return challenge, errors.New("the content does not say which documents were approved")
+		}
+	}
+	return signing.Challenge(a.Content, a.LeftOut), nil
+}
+
+// of is the proof for package signing.
+func (i *Inclusion) of(header []byte) *signing.Inclusion {
+	p := &signing.Inclusion{Header: header, Document: []byte(i.Document), Index: i.Index, Documents: i.Documents}
+	copy(p.Root[:], i.Root)
+	for _, h := range i.Path {
+		p.Path = append(p.Path, [32]byte(h))
+	}
+	return p
 }
 
 // judgeSigning looks at what follows from a sign order.
@@ -69,47 +98,17 @@ func (v *verification) documentsReason() string {
 	return "the content names its documents by digest; no document was given to compare"
 }
 
-// documents sees that every digest can be one and that each document at hand
-// is named and was not left out.
+// documents sees that each document at hand is named and was not left out.
 func (v *verification) documents() error {
-	if len(v.content.Documents) == 0 {
+	if len(v.content.kept) == 0 {
 		return errors.New("the content names no document")
 	}
-	for i := range v.content.Documents {
-		if _, _, err := v.digest(i); err != nil {
-			return err
-		}
-	}
 	for _, d := range v.o.Documents {
-		if !slices.ContainsFunc(v.kept(), func(i int) bool {
-			digest, _, err := v.digest(i)
-			return err == nil && bytes.Equal(digest, d.Digests[v.content.Documents[i].Algorithm])
-		}) {
+		if !slices.ContainsFunc(v.content.kept, func(k signing.Document) bool { return bytes.Equal(k.Digest, d.Digests[k.Algorithm]) }) {
 			return fmt.Errorf("the approved content does not hold the document %q", d.Name)
 		}
 	}
 	return nil
-}
-
-func (v *verification) digest(i int) ([]byte, crypto.Hash, error) {
-	d := v.content.Documents[i]
-	hash, known := hashes[d.Algorithm]
-	raw, err := strict.DecodeString(d.Digest)
-	if !known || err != nil || len(raw) != hash.Size() {
-		return nil, 0, fmt.Errorf("document %d has no digest by a known algorithm", i)
-	}
-	return raw, hash, nil
-}
-
-// kept lists the documents that were not left out.
-func (v *verification) kept() []int {
-	var out []int
-	for i := range v.content.Documents {
-		if !slices.Contains(v.b.Approval.LeftOut, i) {
-			out = append(out, i)
-		}
-	}
-	return out
 }
 
 // mobile judges the signing certificate; it is given with an error too.
@@ -160,25 +159,30 @@ func (v *verification) signatures(mobile *x509.Certificate) error {
 	if mobile == nil {
 		return errors.New("there is no certificate to verify with")
 	}
-	kept := v.kept()
+	kept := v.content.kept
 	if len(kept) != len(v.b.Signatures) {
 		return fmt.Errorf("%d signatures for %d documents", len(v.b.Signatures), len(kept))
 	}
 	for n, s := range v.b.Signatures {
-		if s.Document != kept[n] {
-			return fmt.Errorf("no signature of document %d", kept[n])
+		if s.Document != kept[n].Index {
+			return fmt.Errorf("no signature of document %d", kept[n].Index)
 		}
-		if err := v.signature(s, mobile); err != nil {
+		if err := v.signature(s, kept[n], mobile); err != nil {
 			return fmt.Errorf("document %d: %w", s.Document, err)
 		}
 	}
 	return nil
 }
 
-func (v *verification) signature(s Signature, mobile *x509.Certificate) error {
-	want, hash, err := v.digest(s.Document)
-	if err != nil {
-		return err
+func (v *verification) signature(s Signature, d signing.Document, mobile *x509.Certificate) error {
+	if !d.Form.Wrapped() {
+		if len(s.CMS) > 0 {
+			return errors.New("another form than was approved")
+		}
+		return d.Verify(mobile.PublicKey, s.Value)
+	}
+	if len(s.Value) > 0 {
+		return errors.New("another form than was approved")
 	}
 	sd, err := cms.Parse(s.CMS)
 	if err != nil {
@@ -197,8 +201,8 @@ func (v *verification) signature(s Signature, mobile *x509.Certificate) error {
 		return errors.New("not in the form that signatures have")
 	}
 	results, err := sd.Verify(cms.VerifyInput{RequireSigningCertificate: true, Digest: func(h crypto.Hash) []byte {
-		if h == hash {
-			return want
+		if h == d.Hash {
+			return d.Digest
 		}
 		return nil
 	}})

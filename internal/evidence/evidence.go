@@ -17,10 +17,12 @@ package evidence
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/google/uuid"
 
 	"sealgate/internal/fault"
+	"sealgate/internal/signing"
 )
 
 // Type and Version say what the file is. Files of version 1 know no proof but
@@ -55,6 +57,7 @@ const (
 	maxSignatures  = 2000
 	maxSignature   = 64 << 10
 	maxLeftOut     = 2000
+	maxPath        = 16      // hashes from a leaf to the root; 2000 documents need 11
 	maxOther       = 4 << 10 // authenticator data, keys, assertion signatures
 	maxText        = 300     // of rp_id and origin
 )
@@ -133,15 +136,16 @@ type Registration struct {
 
 // Approval is the assertion over the order's content.
 type Approval struct {
-	Content           Bytes  `json:"content"` // RFC 8785 JSON, exactly as signed
-	LeftOut           []int  `json:"left_out"`
-	CredentialID      Bytes  `json:"credential_id"`
-	COSEKey           Bytes  `json:"cose_key"`
-	RPID              string `json:"rp_id"`
-	Origin            string `json:"origin"`
-	AuthenticatorData Bytes  `json:"authenticator_data"`
-	ClientDataJSON    Bytes  `json:"client_data_json"`
-	Signature         Bytes  `json:"signature"`
+	Content           Bytes      `json:"content"` // RFC 8785 JSON, exactly as signed
+	LeftOut           []int      `json:"left_out"`
+	Inclusion         *Inclusion `json:"inclusion,omitempty"`
+	CredentialID      Bytes      `json:"credential_id"`
+	COSEKey           Bytes      `json:"cose_key"`
+	RPID              string     `json:"rp_id"`
+	Origin            string     `json:"origin"`
+	AuthenticatorData Bytes      `json:"authenticator_data"`
+	ClientDataJSON    Bytes      `json:"client_data_json"`
+	Signature         Bytes      `json:"signature"`
 }
 
 // Mobile is the certificate whose key signed the documents.
@@ -150,10 +154,23 @@ type Mobile struct {
 	Issuers     []Bytes `json:"issuers"`
 }
 
-// Signature is one document's detached CMS (.p7s).
+// Signature is one document's: a detached CMS (.p7s), or the bare value where
+// that form was approved.
 type Signature struct {
 	Document int   `json:"document"` // its place in the content, from 0
-	CMS      Bytes `json:"cms"`
+	CMS      Bytes `json:"cms,omitempty"`
+	Value    Bytes `json:"value,omitempty"`
+}
+
+// Inclusion stands in a bundle that shows one of several documents: the content
+// then names none, and this proves the one by the Merkle tree that the
+// challenge covers (signing.Inclusion).
+type Inclusion struct {
+	Document  string  `json:"document"` // as the content has it, RFC 8785 JSON
+	Index     int     `json:"index"`
+	Documents int     `json:"documents"`
+	Root      Bytes   `json:"root"`
+	Path      []Bytes `json:"path"`
 }
 
 // Rows are what is stored of one approval.
@@ -213,6 +230,35 @@ func (b *Builder) Build(ctx context.Context, order uuid.UUID) (*Bundle, error) {
 		return nil, err
 	}
 	return b.bundle(rows)
+}
+
+// BuildOne makes the bundle of an approved order that shows one of its
+// documents and proves it without the others. ErrNotFound when that document
+// was not approved.
+func (b *Builder) BuildOne(ctx context.Context, order uuid.UUID, document int) (*Bundle, error) {
+	rows, err := b.store.Rows(ctx, order)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := signing.Prove(rows.Content, rows.LeftOut, document)
+	if err != nil {
+		return nil, ErrNotFound.Because(err)
+	}
+	rows.Content, rows.LeftOut = proof.Header, nil
+	rows.Signatures = slices.DeleteFunc(rows.Signatures, func(s Signature) bool { return s.Document != document })
+	if len(rows.Signatures) == 0 {
+		rows.Signatures = nil
+	}
+	out, err := b.bundle(rows)
+	if err != nil {
+		return nil, err
+	}
+	i := &Inclusion{Document: string(proof.Document), Index: document, Documents: proof.Documents, Root: proof.Root[:], Path: []Bytes{}}
+	for _, h := range proof.Path {
+		i.Path = append(i.Path, h[:])
+	}
+	out.Approval.Inclusion = i
+	return out, out.Seal()
 }
 
 func (b *Builder) bundle(r *Rows) (*Bundle, error) {

@@ -95,6 +95,8 @@ func (b *Bundle) bounds() error {
 		return errors.New("a list is missing")
 	case len(b.Approval.RPID) > maxText || len(b.Approval.Origin) > maxText:
 		return errors.New("rp_id or origin is too long")
+	case b.Approval.Inclusion != nil && (b.Approval.Inclusion.Path == nil || len(b.Approval.Inclusion.Path) > maxPath || len(b.Approval.LeftOut) > 0):
+		return errors.New("the proof of one document is not one")
 	case b.Signatures != nil && len(b.Signatures) == 0, b.Signatures != nil && b.Mobile == nil:
 		return errors.New("signatures without their certificate")
 	}
@@ -199,12 +201,22 @@ func (b *Bundle) sizes() []error {
 	for _, v := range []Bytes{a.CredentialID, a.COSEKey, a.AuthenticatorData, a.Signature} {
 		s.size("a part of the approval", v, 1, maxOther)
 	}
+	if i := a.Inclusion; i != nil {
+		s.size("the document", Bytes(i.Document), 1, maxOther)
+		for _, h := range append([]Bytes{i.Root}, i.Path...) {
+			s.size("a hash of the proof", h, 32, 32)
+		}
+	}
 	if b.Mobile != nil {
 		s.size("the mobile certificate", b.Mobile.Certificate, 1, maxCertificate)
 		s.issuers(b.Mobile.Issuers)
 	}
 	for _, one := range b.Signatures {
-		s.size("a signature", one.CMS, 1, maxSignature)
+		if (len(one.CMS) > 0) == (len(one.Value) > 0) {
+			s = append(s, errors.New("a signature is given twice or not at all"))
+		}
+		s.size("a signature", one.CMS, 0, maxSignature)
+		s.size("a signature's value", one.Value, 0, maxOther)
 	}
 	return s
 }

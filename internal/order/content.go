@@ -30,7 +30,8 @@ type Content struct {
 	Client    Party           `json:"client"`
 	Origin    string          `json:"origin"` // the host that asks
 	Text      string          `json:"text,omitempty"`
-	Data      []string        `json:"data,omitempty"` // what will be released: scopes
+	Data      []string        `json:"data,omitempty"`  // what will be released: scopes
+	Level     string          `json:"level,omitempty"` // of the signatures: signing.LevelB …
 	Documents []Document      `json:"documents,omitempty"`
 	CreatedAt string          `json:"created_at"` // RFC 3339, UTC, milliseconds
 	Nonce     string          `json:"nonce"`      // 32 random bytes, base64url
@@ -50,6 +51,13 @@ type Document struct {
 	Size            int64  `json:"size"`             // bytes
 	DigestAlgorithm string `json:"digest_algorithm"` // SHA-256, SHA-384, SHA-512
 	Digest          string `json:"digest"`           // base64url without padding
+	// Form of the signature, signing.FormCMS when empty; SignatureAlgorithm is
+	// signing.PSS or empty for the key's ordinary one.
+	Form               signing.Form `json:"form,omitempty"`
+	SignatureAlgorithm string       `json:"signature_algorithm,omitempty"`
+	// Earlier is the SHA-256 (base64url) of a signature over the same document
+	// that this one joins, if any.
+	Earlier string `json:"earlier,omitempty"`
 }
 
 // Client is the party that an order is made for.
@@ -82,8 +90,12 @@ var digestSizes = map[string]int{"SHA-256": 32, "SHA-384": 48, "SHA-512": 64}
 func newContent(id ID, kind Kind, c Client, now time.Time) Content {
 	nonce := make([]byte, 32)
 	_, _ = rand.Read(nonce) // never fails: crypto/rand ends the program instead
+	version := 1
+	if kind == Sign {
+		version = 2 // the challenge covers the documents by a Merkle tree
+	}
 	return Content{
-		Version:   1,
+		Version:   version,
 		Kind:      kind,
 		Order:     id,
 		Agency:    Party{ID: c.AgencyCode, Name: c.AgencyName},
@@ -116,8 +128,7 @@ func ParseContent(raw []byte) (Content, error) {
 	return c, nil
 }
 
-// Challenge is the WebAuthn challenge of an order: SHA-256 over a
-// domain-separating prefix, the content and what was left out.
+// Challenge is the WebAuthn challenge of an order, see signing.Challenge.
 func (o *Order) Challenge(leftOut []int) [sha256.Size]byte {
 	return signing.Challenge(o.Content, leftOut)
 }
@@ -155,6 +166,16 @@ func (d *Document) normalize() error {
 		return ErrDigest.With("document", shorten(d.Name))
 	}
 	d.Digest = text
+	if d.Form == signing.FormCMS {
+		d.Form = "" // one spelling
+	}
+	form := d.Form
+	if form == "" {
+		form = signing.FormCMS
+	}
+	if err := signing.CheckForm(form, d.SignatureAlgorithm, d.Earlier != ""); err != nil {
+		return ErrForm.With("document", shorten(d.Name)).Because(err)
+	}
 	return nil
 }
 

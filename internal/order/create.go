@@ -12,6 +12,7 @@ import (
 
 	"sealgate/internal/audit"
 	"sealgate/internal/passkey"
+	"sealgate/internal/signing"
 )
 
 // LoginRequest asks for a login order.
@@ -33,6 +34,7 @@ type LoginRequest struct {
 type SignRequest struct {
 	Client           Client
 	Documents        []Document
+	Level            string // of the signatures; "" is signing.LevelB
 	Text             string
 	ReturnURI        string
 	SubjectCitizenID *uuid.UUID  // only this citizen may approve; nil for whoever scans
@@ -138,10 +140,16 @@ func (s *Service) CreateSign(ctx context.Context, r SignRequest) (o *Order, star
 	if !shown(r.Text, 0, maxText) {
 		return nil, "", ErrText
 	}
+	if err := signing.CheckLevel(r.Level); err != nil {
+		return nil, "", ErrLevel.Because(err)
+	}
 	now := s.now()
 	id := ID(uuid.Must(uuid.NewV7()))
 	content := newContent(id, Sign, r.Client, now)
 	content.Text, content.Documents = r.Text, documents
+	if r.Level != signing.LevelB {
+		content.Level = r.Level
+	}
 	if content.Request, err = demands(r.Client, "", nil); err != nil {
 		return nil, "", err
 	}

@@ -225,6 +225,8 @@ var (
 	ErrDocuments     = fault.New(fault.Invalid, "documents_invalid")
 	ErrTooMany       = fault.New(fault.TooLarge, "documents_too_many")
 	ErrDigest        = fault.New(fault.Invalid, "document_digest_invalid")
+	ErrForm          = fault.New(fault.Invalid, "document_form_invalid")
+	ErrLevel         = fault.New(fault.Invalid, "signature_level_invalid")
 	ErrText          = fault.New(fault.Invalid, "text_invalid")
 	ErrStartToken    = fault.New(fault.Forbidden, "start_token_wrong")
 	ErrKind          = fault.New(fault.Conflict, "order_kind")

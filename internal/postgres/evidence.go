@@ -11,6 +11,7 @@ import (
 
 	"sealgate/internal/enrolment"
 	"sealgate/internal/evidence"
+	"sealgate/internal/signing"
 )
 
 // EvidenceStore is evidence.Store on Postgres.
@@ -124,13 +125,20 @@ func evidenceAnswers(raw []byte) ([]evidence.Answer, error) {
 }
 
 func evidenceSignatures(ctx context.Context, tx pgx.Tx, order uuid.UUID) ([]evidence.Signature, error) {
-	rows, err := tx.Query(ctx, `SELECT document, der FROM signatures WHERE order_id = $1 ORDER BY document`, order)
+	rows, err := tx.Query(ctx, `SELECT document, form, der FROM signatures WHERE order_id = $1 ORDER BY document`, order)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (evidence.Signature, error) {
 		var s evidence.Signature
-		err := row.Scan(&s.Document, &s.CMS)
+		var form signing.Form
+		var value []byte
+		err := row.Scan(&s.Document, &form, &value)
+		if form.Wrapped() {
+			s.CMS = value
+		} else {
+			s.Value = value
+		}
 		return s, err
 	})
 }

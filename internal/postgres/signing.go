@@ -63,9 +63,10 @@ WHERE o.id = $1 AND o.kind = 'sign'`, order).Scan(&w.State, &w.Attempts, &e.Orde
 // stop comes either before, and wins, or after.
 func (s SigningStore) Complete(ctx context.Context, c signing.Completion) error {
 	documents := make([]int32, len(c.Signatures))
+	forms := make([]string, len(c.Signatures))
 	ders := make([][]byte, len(c.Signatures))
 	for i, sig := range c.Signatures {
-		documents[i], ders[i] = int32(sig.Document), sig.DER
+		documents[i], forms[i], ders[i] = int32(sig.Document), string(sig.Form), sig.DER
 	}
 	return s.db.pipeline(ctx, func(b *batch) {
 		b.one(signing.ErrConsumed, `UPDATE signing_authorizations SET consumed_at = $2
@@ -77,8 +78,8 @@ WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, c.Order, c.At)
 		b.found(signing.ErrStopped, `SELECT d.id FROM devices d JOIN citizens c ON c.id = d.citizen_id
 WHERE d.id = $1 AND c.id = $2 AND d.state = 'active' AND c.state = 'active' FOR SHARE`, c.Device, c.Citizen)
 		b.exec(`INSERT INTO signatures (order_id, document, mobile_certificate_id, form, der, created_at)
-SELECT $1, d.document, $2, 'cms', d.der, $3 FROM unnest($4::integer[], $5::bytea[]) AS d (document, der)`,
-			c.Order, c.Certificate, c.At, documents, ders)
+SELECT $1, d.document, $2, d.form, d.der, $3 FROM unnest($4::integer[], $5::text[], $6::bytea[]) AS d (document, form, der)`,
+			c.Order, c.Certificate, c.At, documents, forms, ders)
 		queueAudit(b, c.Entry)
 	})
 }

@@ -26,10 +26,17 @@ func NewEvidence(cfg config.Config, db *postgres.DB) (*evidence.Builder, error) 
 	return evidence.NewBuilder(db.Evidence(), issuers)
 }
 
-// evidenceFile gives the file of an order's evidence.
-func evidenceFile(b *evidence.Builder) func(context.Context, uuid.UUID) ([]byte, error) {
-	return func(ctx context.Context, order uuid.UUID) ([]byte, error) {
-		bundle, err := b.Build(ctx, order)
+// evidenceFile gives the file of an order's evidence, for one document or, where
+// that is negative, for all.
+func evidenceFile(b *evidence.Builder) func(context.Context, uuid.UUID, int) ([]byte, error) {
+	return func(ctx context.Context, order uuid.UUID, document int) ([]byte, error) {
+		build := b.Build
+		if document >= 0 {
+			build = func(ctx context.Context, order uuid.UUID) (*evidence.Bundle, error) {
+				return b.BuildOne(ctx, order, document)
+			}
+		}
+		bundle, err := build(ctx, order)
 		if err != nil {
 			return nil, err
 		}

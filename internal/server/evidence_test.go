@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"os"
@@ -40,13 +41,17 @@ func (w *world) judge(t testing.TB) evidence.Options {
 		ServiceAnchors: must(certpath.ParseCertificates(page.Body))(t)}
 }
 
-func (w *world) bundle(t testing.TB, id string) *evidence.Bundle {
+// bundle is an order's evidence, of one document where that is named.
+func (w *world) bundle(t testing.TB, id string, document ...int) *evidence.Bundle {
 	t.Helper()
 	var issuers [][]byte
 	for _, c := range certificatesIn(t, filepath.Join(cardsDir, "intermediates")) {
 		issuers = append(issuers, c.Raw)
 	}
 	builder := must(evidence.NewBuilder(postgres.New(w.pool).Evidence(), issuers))(t)
+	if len(document) > 0 {
+		return must(builder.BuildOne(w.ctx, uuid.UUID(must(order.ParseID(id))(t)), document[0]))(t)
+	}
 	return must(builder.Build(w.ctx, uuid.UUID(must(order.ParseID(id))(t))))(t)
 }
 
@@ -93,6 +98,7 @@ func TestEvidence(t *testing.T) {
 		t.Run(kind, func(t *testing.T) { changedBytes(t, w, raw, options) })
 	}
 	t.Run("parts", func(t *testing.T) { changedParts(t, w, w.bundle(t, sign), options) })
+	t.Run("one document", func(t *testing.T) { oneDocument(t, w, sign, contents, options) })
 	t.Run("documents", func(t *testing.T) {
 		raw := must(w.bundle(t, sign).Encode())(t)
 		with := func(d ...evidence.Document) *evidence.Report {
@@ -121,6 +127,31 @@ func TestEvidence(t *testing.T) {
 			t.Errorf("anchors mistaken for each other: %+v", r)
 		}
 	})
+}
+
+// oneDocument shows the third of three documents, and nothing of the others.
+func oneDocument(t *testing.T, w *world, sign string, contents [][]byte, options evidence.Options) {
+	id := uuid.UUID(must(order.ParseID(sign))(t))
+	builder := must(evidence.NewBuilder(postgres.New(w.pool).Evidence(), nil))(t)
+	if _, err := builder.BuildOne(w.ctx, id, 1); !errors.Is(err, evidence.ErrNotFound) {
+		t.Errorf("a document that was left out: %v", err)
+	}
+	b := w.bundle(t, sign, 2)
+	raw := must(b.Encode())(t)
+	if strings.Contains(string(b.Approval.Content)+b.Approval.Inclusion.Document, "一.pdf") {
+		t.Error("the bundle names another document")
+	}
+	o := options
+	o.Documents = []evidence.Document{documentOf("三", contents[2])}
+	if r := w.verify(t, raw, o); r.Verdict != evidence.Passed {
+		t.Fatalf("%+v", r)
+	}
+	o.Documents = []evidence.Document{documentOf("一", contents[0])}
+	if r := w.verify(t, raw, o); strings.Join(r.Broken(), " ") != evidence.LinkDocuments {
+		t.Errorf("another document: %+v", r)
+	}
+	changedBytes(t, w, raw, options)
+	changedParts(t, w, b, options)
 }
 
 // everyBit makes the tests of changed evidence take minutes.
@@ -163,6 +194,12 @@ func parts(b *evidence.Bundle) map[string]*evidence.Bytes {
 	}
 	for i := range b.Mobile.Issuers {
 		all["mobile issuer"] = &b.Mobile.Issuers[i]
+	}
+	if i := b.Approval.Inclusion; i != nil {
+		all["root"] = &i.Root
+		for n := range i.Path {
+			all["path"] = &i.Path[n]
+		}
 	}
 	for i := range b.Signatures {
 		all["p7s"] = &b.Signatures[i].CMS

@@ -3,8 +3,6 @@ package signing
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -14,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"sealgate/internal/audit"
-	"sealgate/internal/cms"
 	"sealgate/internal/issuing"
 	"sealgate/internal/keyring"
 	"sealgate/internal/passkey"
@@ -62,7 +59,8 @@ type Grant struct {
 type Authorization struct {
 	order, citizen, device, key uuid.UUID
 	digestsHash                 [32]byte
-	documents                   []document
+	documents                   []Document
+	level                       string
 	certificate                 issuing.Certificate
 	parsed                      *x509.Certificate
 }
@@ -73,18 +71,14 @@ type Authorization struct {
 // and that the stored authorization names exactly the digests that follow from
 // the content. The error is ErrEvidence or ErrContent.
 func Authorize(e Evidence) (Authorization, error) {
-	c, err := parseContent(e.Content)
-	if err != nil {
-		return Authorization{}, err
-	}
-	documents, err := c.kept(e.LeftOut)
+	c, documents, err := read(e.Content, e.LeftOut)
 	if err != nil {
 		return Authorization{}, err
 	}
 	if err := e.consistent(c); err != nil {
 		return Authorization{}, ErrEvidence.Because(err)
 	}
-	hash := digestsHash(c.Order, documents)
+	hash := c.digestsHash()
 	if hash != e.Granted.DigestsHash {
 		return Authorization{}, ErrEvidence.Because(errors.New("the authorization is for other digests"))
 	}
@@ -101,7 +95,7 @@ func Authorize(e Evidence) (Authorization, error) {
 	}
 	return Authorization{
 		order: e.Order, citizen: e.Citizen, device: e.Device, key: e.Granted.Key,
-		digestsHash: hash, documents: documents,
+		digestsHash: hash, documents: documents, level: c.Level,
 		certificate: e.Certificate, parsed: cert,
 	}, nil
 }
@@ -173,62 +167,6 @@ func (s *Service) sign(ctx context.Context, a Authorization, now time.Time) ([]S
 	}
 	defer key.Close()
 	return batch.sign(ctx, key, now)
-}
-
-// batch is everything of one authorization that is ready to be signed.
-type batch struct {
-	authorization Authorization
-	certificates  []*x509.Certificate
-	tbs           []*cms.TBS // one a document
-	values        []keyring.Value
-}
-
-// prepare builds the signed attributes of every document (RFC 5652 §5.4).
-func prepare(a Authorization, chain []*x509.Certificate, now time.Time) (*batch, error) {
-	b := &batch{
-		authorization: a,
-		certificates:  append([]*x509.Certificate{a.parsed}, chain...),
-		tbs:           make([]*cms.TBS, len(a.documents)),
-		values:        make([]keyring.Value, len(a.documents)),
-	}
-	signers := map[crypto.Hash]*cms.Prepared{}
-	for i, d := range a.documents {
-		p := signers[d.hash]
-		if p == nil {
-			var err error
-			if p, err = cms.Prepare(cms.Signer{Certificate: a.parsed, Chain: chain}, d.hash); err != nil {
-				return nil, err
-			}
-			signers[d.hash] = p
-		}
-		tbs, err := p.SignedAttributes(d.digest, cms.Options{SigningTime: now.Truncate(time.Second)})
-		if err != nil {
-			return nil, err
-		}
-		b.tbs[i], b.values[i] = tbs, keyring.Value{Hash: d.hash, Digest: tbs.Digest()}
-	}
-	return b, nil
-}
-
-// sign uses the key once a document.
-func (b *batch) sign(ctx context.Context, key crypto.Signer, now time.Time) ([]Signature, error) {
-	out := make([]Signature, len(b.tbs))
-	for i, tbs := range b.tbs {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		info, err := tbs.SignWith(rand.Reader, key)
-		if err != nil {
-			return nil, err
-		}
-		der, err := cms.Assemble(b.certificates, info)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = Signature{Document: b.authorization.documents[i].index, Form: FormCMS, DER: der,
-			Certificate: b.authorization.certificate.ID, CreatedAt: now}
-	}
-	return out, nil
 }
 
 // withoutRoots leaves out self-signed certificates: whoever verifies must have

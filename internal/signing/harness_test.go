@@ -227,6 +227,6 @@ func signContent(order string, texts ...string) []byte {
 		sum := sha256.Sum256([]byte(text))
 		docs[i] = doc{base64.RawURLEncoding.EncodeToString(sum[:]), "SHA-256", "文件"}
 	}
-	raw, _ := json.Marshal(map[string]any{"documents": docs, "kind": "sign", "order": order, "v": 1})
+	raw, _ := json.Marshal(map[string]any{"documents": docs, "kind": "sign", "order": order, "v": 2})
 	return raw
 }

@@ -65,15 +65,12 @@ type Work struct {
 
 // Signature is one finished signature.
 type Signature struct {
-	Document    int    // place in the order, from 0
-	Form        string // FormCMS
-	DER         []byte
+	Document    int // place in the order, from 0
+	Form        Form
+	DER         []byte    // for the bare forms the value as it is
 	Certificate uuid.UUID // the mobile certificate that made it
 	CreatedAt   time.Time
 }
-
-// FormCMS is a detached CMS SignedData, CAdES-B-B.
-const FormCMS = "cms"
 
 // Completion is what Complete writes.
 type Completion struct {

@@ -4,6 +4,7 @@
 //	GET  /sign-orders/{order}?wait=25                  how it stands; waits on request
 //	POST /sign-orders/{order}/cancel                   take it back
 //	GET  /sign-orders/{order}/documents/{n}/signature  the detached signature (.p7s)
+//	GET  /sign-orders/{order}/documents/{n}/evidence   the chain for one document, without the others
 //	GET  /sign-orders/{order}/evidence                 the chain from card to signatures, to check offline
 //	GET  /health                                       this door answers
 //
@@ -58,8 +59,9 @@ type Config struct {
 	Provider *oidc.Provider
 	// PublicOrigin is our public address without a slash at the end.
 	PublicOrigin string
-	// Evidence gives the evidence bundle of an approved order (package evidence).
-	Evidence func(ctx context.Context, order uuid.UUID) ([]byte, error)
+	// Evidence gives the evidence bundle of an approved order (package evidence),
+	// of one document where that is not negative.
+	Evidence func(ctx context.Context, order uuid.UUID, document int) ([]byte, error)
 	// Refused writes the audit entry of a call that was not allowed.
 	Refused func(ctx context.Context, entry audit.Entry) error
 }
@@ -86,6 +88,7 @@ func (d *Door) Mount(r chi.Router) {
 		r.Get("/", d.forClient(d.read))
 		r.Post("/cancel", d.forClient(d.cancel))
 		r.Get("/documents/{document}/signature", d.forClient(d.signature))
+		r.Get("/documents/{document}/evidence", d.forClient(d.oneEvidence))
 		r.Get("/evidence", d.forClient(d.evidence))
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"sealgate/internal/front"
 	"sealgate/internal/order"
+	"sealgate/internal/signing"
 )
 
 // orderAnswer is a sign order as its client sees it.
@@ -21,6 +22,7 @@ type orderAnswer struct {
 	ReturnURI  string           `json:"return_uri,omitempty"`
 	StartURL   string           `json:"start_url,omitempty"` // in the answer to POST only
 	EndReason  string           `json:"end_reason,omitempty"`
+	Level      string           `json:"level"`
 	Documents  []documentAnswer `json:"documents"`
 	Approval   *approvalAnswer  `json:"approval,omitempty"`
 }
@@ -44,7 +46,10 @@ type approvalAnswer struct {
 func (d *Door) orderJSON(o *order.Order, asked order.Content, c caller, now time.Time) orderAnswer {
 	a := orderAnswer{
 		Order: o.ID, State: o.StateAt(now), CreatedAt: stamp(o.CreatedAt), ExpiresAt: stamp(o.ExpiresAt), ServerTime: stamp(now),
-		Text: asked.Text, ReturnURI: o.ReturnURI, EndReason: o.EndReason, Documents: make([]documentAnswer, len(asked.Documents)),
+		Text: asked.Text, ReturnURI: o.ReturnURI, EndReason: o.EndReason, Level: asked.Level, Documents: make([]documentAnswer, len(asked.Documents)),
+	}
+	if a.Level == "" {
+		a.Level = signing.LevelB
 	}
 	for i, document := range asked.Documents {
 		a.Documents[i] = documentAnswer{Index: i, Document: document, DigestCode: document.DigestCode(), State: documentState(o, a.State, i)}
@@ -88,7 +93,26 @@ func (d *Door) evidence(w http.ResponseWriter, r *http.Request, c caller) {
 		front.WriteProblem(w, r, ErrEvidenceNotReady)
 		return
 	}
-	raw, err := d.cfg.Evidence(r.Context(), o.ID.UUID())
+	d.writeEvidence(w, r, o, -1)
+}
+
+// oneEvidence answers the chain for one document, which shows nothing of the others.
+func (d *Door) oneEvidence(w http.ResponseWriter, r *http.Request, c caller) {
+	o, asked, err := d.own(r, c)
+	if err != nil {
+		d.fail(w, r, c, err)
+		return
+	}
+	n, err := document(r, o, asked)
+	if err != nil {
+		front.WriteProblem(w, r, err)
+		return
+	}
+	d.writeEvidence(w, r, o, n)
+}
+
+func (d *Door) writeEvidence(w http.ResponseWriter, r *http.Request, o *order.Order, document int) {
+	raw, err := d.cfg.Evidence(r.Context(), o.ID.UUID(), document)
 	if err != nil {
 		front.WriteProblem(w, r, err)
 		return

@@ -1,6 +1,8 @@
 package agencyapi
 
 import (
+	"encoding/base64"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,14 +13,50 @@ import (
 
 	"sealgate/internal/front"
 	"sealgate/internal/order"
+	"sealgate/internal/signing"
 )
 
 // newOrder is the body of POST /sign-orders.
 type newOrder struct {
-	Text      string           `json:"text"`
-	ReturnURI string           `json:"return_uri"`
-	Subject   string           `json:"subject"`
-	Documents []order.Document `json:"documents"`
+	Text      string        `json:"text"`
+	ReturnURI string        `json:"return_uri"`
+	Subject   string        `json:"subject"`
+	Level     string        `json:"level"`
+	Documents []newDocument `json:"documents"`
+}
+
+// newDocument is one document of a new order. For the form raw a DigestInfo
+// may stand in place of algorithm and digest.
+type newDocument struct {
+	Name               string       `json:"name"`
+	MediaType          string       `json:"media_type"`
+	Size               int64        `json:"size"`
+	DigestAlgorithm    string       `json:"digest_algorithm"`
+	Digest             string       `json:"digest"`
+	DigestInfo         string       `json:"digest_info"`
+	Form               signing.Form `json:"form"`
+	SignatureAlgorithm string       `json:"signature_algorithm"`
+}
+
+func (d newDocument) document() (order.Document, error) {
+	out := order.Document{Name: d.Name, MediaType: d.MediaType, Size: d.Size, DigestAlgorithm: d.DigestAlgorithm, Digest: d.Digest,
+		Form: d.Form, SignatureAlgorithm: d.SignatureAlgorithm}
+	if d.DigestInfo == "" {
+		return out, nil
+	}
+	if d.Form != signing.FormRaw || d.Digest != "" || d.DigestAlgorithm != "" {
+		return out, order.ErrForm.Because(errors.New("a DigestInfo beside a digest or for another form"))
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(d.DigestInfo)
+	if err != nil {
+		return out, order.ErrDigest.Because(err)
+	}
+	algorithm, digest, err := signing.ParseDigestInfo(raw)
+	if err != nil {
+		return out, order.ErrDigest.Because(err)
+	}
+	out.DigestAlgorithm, out.Digest = algorithm, base64.RawURLEncoding.EncodeToString(digest)
+	return out, nil
 }
 
 func (d *Door) create(w http.ResponseWriter, r *http.Request, c caller) {
@@ -52,7 +90,14 @@ func (d *Door) create(w http.ResponseWriter, r *http.Request, c caller) {
 // that only this door knows: the registered return addresses and the pairwise
 // subjects of this client.
 func (d *Door) request(in newOrder, c caller) (order.SignRequest, error) {
-	out := order.SignRequest{Client: c.party(), Documents: in.Documents, Text: in.Text, ReturnURI: in.ReturnURI, Started: c.from}
+	out := order.SignRequest{Client: c.party(), Level: in.Level, Text: in.Text, ReturnURI: in.ReturnURI, Started: c.from}
+	for _, d := range in.Documents {
+		document, err := d.document()
+		if err != nil {
+			return out, err
+		}
+		out.Documents = append(out.Documents, document)
+	}
 	if in.ReturnURI != "" {
 		if err := c.client.CheckReturnURI(in.ReturnURI); err != nil {
 			return out, err
@@ -201,8 +246,12 @@ func (d *Door) signature(w http.ResponseWriter, r *http.Request, c caller) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/pkcs7-signature")
-	h.Set("Content-Disposition", attachment(n, asked.Documents[n].Name))
+	mediaType, extension := "application/pkcs7-signature", ".p7s"
+	if !made.Form.Wrapped() {
+		mediaType, extension = "application/octet-stream", ".sig"
+	}
+	h.Set("Content-Type", mediaType)
+	h.Set("Content-Disposition", attachment(n, asked.Documents[n].Name, extension))
 	h.Set("Content-Length", strconv.Itoa(len(made.DER)))
 	_, _ = w.Write(made.DER)
 }
@@ -242,7 +291,7 @@ func ended(state order.State) error {
 // attachment names the file to save (RFC 6266 §4.3): a plain name that every
 // program takes, and the document's own name in UTF-8 without anything that
 // could be taken for a path.
-func attachment(n int, name string) string {
+func attachment(n int, name, extension string) string {
 	name = strings.Map(func(r rune) rune {
 		if r < 0x20 || r == 0x7f || strings.ContainsRune(`/\:*?"<>|`, r) {
 			return '_'
@@ -252,7 +301,7 @@ func attachment(n int, name string) string {
 	if name = strings.TrimLeft(name, ". "); name == "" {
 		name = "document-" + strconv.Itoa(n+1)
 	}
-	return `attachment; filename="document-` + strconv.Itoa(n+1) + `.p7s"; filename*=UTF-8''` + percent(name+".p7s")
+	return `attachment; filename="document-` + strconv.Itoa(n+1) + extension + `"; filename*=UTF-8''` + percent(name+extension)
 }
 
 // percent encodes for an ext-value (RFC 8187 §3.2.1).
