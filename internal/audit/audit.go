@@ -52,6 +52,7 @@ const (
 	KeyACR         Key = "acr"          // authentication context class reached
 	KeyDocuments   Key = "documents"    // number of documents in the order
 	KeySigned      Key = "signed"       // number of documents signed
+	KeyFailed      Key = "failed"       // number of documents that could not be signed
 	KeyLeftOut     Key = "left_out"     // number of documents the citizen left out
 	KeySerial      Key = "serial"       // certificate serial number, lower-case hex
 	KeyAuthority   Key = "authority"    // name of one of our own authorities: root, issuing, ocsp, tsa

@@ -159,17 +159,23 @@ func (v *verification) signatures(mobile *x509.Certificate) error {
 	if mobile == nil {
 		return errors.New("there is no certificate to verify with")
 	}
-	kept := v.content.kept
-	if len(kept) != len(v.b.Signatures) {
-		return fmt.Errorf("%d signatures for %d documents", len(v.b.Signatures), len(kept))
+	// Both lists rise. A document of a batch that could not be signed has none.
+	signatures, unsigned := v.b.Signatures, 0
+	for _, d := range v.content.kept {
+		if len(signatures) == 0 || signatures[0].Document != d.Index {
+			unsigned++
+			continue
+		}
+		if err := v.signature(signatures[0], d, mobile); err != nil {
+			return fmt.Errorf("document %d: %w", d.Index, err)
+		}
+		signatures = signatures[1:]
 	}
-	for n, s := range v.b.Signatures {
-		if s.Document != kept[n].Index {
-			return fmt.Errorf("no signature of document %d", kept[n].Index)
-		}
-		if err := v.signature(s, kept[n], mobile); err != nil {
-			return fmt.Errorf("document %d: %w", s.Document, err)
-		}
+	switch {
+	case len(signatures) > 0:
+		return fmt.Errorf("a signature of document %d, which was not approved", signatures[0].Document)
+	case unsigned > 0:
+		return missing(fmt.Sprintf("%d of the approved documents have no signature", unsigned))
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -177,6 +178,37 @@ type Order struct {
 	CompletedAt      *time.Time
 	EndedAt          *time.Time
 	EndReason        string
+	// Failures are documents that could not be signed while others of the same
+	// order were: place to fault code.
+	Failures map[int]string
+	// WaitReason is the fault code of what an approved sign order waits for; ""
+	// when nothing is known to hold it up.
+	WaitReason string
+}
+
+// What may have become of one document of a sign order.
+const (
+	DocumentPending = "pending"
+	DocumentSigned  = "signed"
+	DocumentLeftOut = "left_out"
+	DocumentFailed  = "failed"
+)
+
+// DocumentState tells what has become of one document.
+func (o *Order) DocumentState(index int, now time.Time) string {
+	state := o.StateAt(now)
+	_, failed := o.Failures[index]
+	switch {
+	case slices.Contains(o.LeftOut, index):
+		return DocumentLeftOut
+	case failed:
+		return DocumentFailed
+	case state == Completed:
+		return DocumentSigned
+	case state.Ended():
+		return DocumentFailed
+	}
+	return DocumentPending
 }
 
 // StateAt is the state that counts at a time: an open order whose time has run

@@ -27,7 +27,7 @@ var (
 const orderColumns = `id, kind, state, client_id, content, request, return_uri, qr_secret, browser_hash, start_hash,
 	subject_citizen_id, started, created_at, expires_at, final_expires_at, extended, frozen_step, frozen_at,
 	claim_hash, claim_source, claimed, scanned_at, check_digits, check_tries, check_passed_at,
-	citizen_id, device_id, acr, left_out, approved_at, completed_at, ended_at, end_reason`
+	citizen_id, device_id, acr, left_out, approved_at, completed_at, ended_at, end_reason, failures, wait_reason`
 
 // scanOrder reads one row of orderColumns.
 func scanOrder(row pgx.Row) (*order.Order, error) {
@@ -35,13 +35,14 @@ func scanOrder(row pgx.Row) (*order.Order, error) {
 		o                *order.Order = &order.Order{}
 		id               uuid.UUID
 		started, claimed []byte
+		failures         []byte
 		source, digits   *string
 		leftOut          []int32
 	)
 	err := row.Scan(&id, &o.Kind, &o.State, &o.ClientID, &o.Content, &o.Request, &o.ReturnURI, &o.QRSecret, &o.BrowserHash, &o.StartHash,
 		&o.SubjectCitizenID, &started, &o.CreatedAt, &o.ExpiresAt, &o.FinalExpiresAt, &o.Extended, &o.FrozenStep, &o.FrozenAt,
 		&o.ClaimHash, &source, &claimed, &o.ScannedAt, &digits, &o.CheckTries, &o.CheckPassedAt,
-		&o.CitizenID, &o.DeviceID, &o.ACR, &leftOut, &o.ApprovedAt, &o.CompletedAt, &o.EndedAt, &o.EndReason)
+		&o.CitizenID, &o.DeviceID, &o.ACR, &leftOut, &o.ApprovedAt, &o.CompletedAt, &o.EndedAt, &o.EndReason, &failures, &o.WaitReason)
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +58,11 @@ func scanOrder(row pgx.Row) (*order.Order, error) {
 	}
 	if err := json.Unmarshal(started, &o.Started); err != nil {
 		return nil, err
+	}
+	if len(failures) > 0 {
+		if err := json.Unmarshal(failures, &o.Failures); err != nil {
+			return nil, err
+		}
 	}
 	if len(claimed) > 0 {
 		if err := json.Unmarshal(claimed, &o.Claimed); err != nil {

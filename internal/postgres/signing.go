@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -68,12 +69,17 @@ func (s SigningStore) Complete(ctx context.Context, c signing.Completion) error 
 	for i, sig := range c.Signatures {
 		documents[i], forms[i], ders[i] = int32(sig.Document), string(sig.Form), sig.DER
 	}
+	var failures []byte
+	if len(c.Failures) > 0 {
+		failures, _ = json.Marshal(c.Failures) // a map of plain values: cannot fail
+	}
 	return s.db.pipeline(ctx, func(b *batch) {
 		b.one(signing.ErrConsumed, `UPDATE signing_authorizations SET consumed_at = $2
 WHERE order_id = $1 AND digests_hash = $3 AND mobile_certificate_id = $4 AND consumed_at IS NULL`,
 			c.Order, c.At, c.DigestsHash[:], c.Certificate)
-		b.one(signing.ErrConsumed, `UPDATE orders SET state = 'completed', completed_at = $2, ended_at = $2, next_attempt_at = NULL
-WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, c.Order, c.At)
+		b.one(signing.ErrConsumed, `UPDATE orders SET state = 'completed', completed_at = $2, ended_at = $2, next_attempt_at = NULL,
+  failures = $3, wait_reason = ''
+WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, c.Order, c.At, failures)
 		b.found(signing.ErrCertificate, `SELECT id FROM mobile_certificates WHERE id = $1 AND state = 'good' FOR SHARE`, c.Certificate)
 		b.found(signing.ErrStopped, `SELECT d.id FROM devices d JOIN citizens c ON c.id = d.citizen_id
 WHERE d.id = $1 AND c.id = $2 AND d.state = 'active' AND c.state = 'active' FOR SHARE`, c.Device, c.Citizen)
@@ -88,16 +94,16 @@ SELECT $1, d.document, $2, d.form, d.der, $3 FROM unnest($4::integer[], $5::text
 func (s SigningStore) Fail(ctx context.Context, order uuid.UUID, reason string, e audit.Entry) error {
 	return s.db.pipeline(ctx, func(b *batch) {
 		b.exec(`UPDATE signing_authorizations SET consumed_at = $2 WHERE order_id = $1 AND consumed_at IS NULL`, order, e.At)
-		b.one(signing.ErrNotApproved, `UPDATE orders SET state = 'failed', ended_at = $2, end_reason = $3, next_attempt_at = NULL
+		b.one(signing.ErrNotApproved, `UPDATE orders SET state = 'failed', ended_at = $2, end_reason = $3, next_attempt_at = NULL, wait_reason = ''
 WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, order, e.At, reason)
 		queueAudit(b, e)
 	})
 }
 
 // Postpone notes a failed attempt.
-func (s SigningStore) Postpone(ctx context.Context, order uuid.UUID, next time.Time) error {
-	_, err := s.db.Pool.Exec(ctx, `UPDATE orders SET attempts = attempts + 1, next_attempt_at = $2
-WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, order, next)
+func (s SigningStore) Postpone(ctx context.Context, order uuid.UUID, next time.Time, why string) error {
+	_, err := s.db.Pool.Exec(ctx, `UPDATE orders SET attempts = attempts + 1, next_attempt_at = $2, wait_reason = $3
+WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, order, next, why)
 	return err
 }
 

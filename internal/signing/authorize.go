@@ -148,22 +148,22 @@ func (a Authorization) entry(act audit.Act) audit.Entry {
 
 // sign makes all signatures of an authorization: first everything that is to be
 // signed, then the permit for exactly that, and only then the key is opened.
-func (s *Service) sign(ctx context.Context, a Authorization, now time.Time) ([]Signature, error) {
+func (s *Service) sign(ctx context.Context, a Authorization, now time.Time) ([]Signature, map[int]string, error) {
 	chain, err := s.cfg.Chain(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	batch, err := prepare(a, withoutRoots(chain), now)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	permit, err := keyring.NewPermit(a.order, a.key, a.digestsHash, batch.values)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key, err := s.cfg.Keys.OpenCitizenKey(ctx, permit)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer key.Close()
 	return batch.sign(ctx, key, now)

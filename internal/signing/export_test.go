@@ -41,6 +41,6 @@ func (s *Service) Batch(ctx context.Context, order uuid.UUID) (time.Duration, er
 	}
 	defer key.Close()
 	start = time.Now()
-	_, err = b.sign(ctx, key, start)
+	_, _, err = b.sign(ctx, key, start)
 	return took + time.Since(start), err
 }

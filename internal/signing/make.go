@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sealgate/internal/cms"
+	"sealgate/internal/fault"
 	"sealgate/internal/keyring"
 )
 
@@ -68,21 +69,37 @@ func prepare(a Authorization, chain []*x509.Certificate, now time.Time) (*batch,
 	return b, nil
 }
 
-// sign uses the key once a document.
-func (b *batch) sign(ctx context.Context, key crypto.Signer, now time.Time) ([]Signature, error) {
-	out := make([]Signature, len(b.tbs))
+// sign uses the key once a document. What is wrong with one document alone does
+// not keep the others from being signed: it is reported by its code. Trouble
+// with the key is everybody's.
+func (b *batch) sign(ctx context.Context, key crypto.Signer, now time.Time) ([]Signature, map[int]string, error) {
+	out := make([]Signature, 0, len(b.tbs))
+	var failures map[int]string
 	for i, d := range b.authorization.documents {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		value, err := b.one(i, d, key)
-		if err != nil {
-			return nil, err
+		if its := (documentError{}); errors.As(err, &its) {
+			if failures == nil {
+				failures = map[int]string{}
+			}
+			failures[d.Index] = fault.CodeOf(its.cause)
+			continue
 		}
-		out[i] = Signature{Document: d.Index, Form: d.Form, DER: value, Certificate: b.authorization.certificate.ID, CreatedAt: now}
+		if err != nil {
+			return nil, nil, err
+		}
+		out = append(out, Signature{Document: d.Index, Form: d.Form, DER: value, Certificate: b.authorization.certificate.ID, CreatedAt: now})
 	}
-	return out, nil
+	return out, failures, nil
 }
+
+// documentError is what is wrong with one document and no other.
+type documentError struct{ cause error }
+
+func (e documentError) Error() string { return e.cause.Error() }
+func (e documentError) Unwrap() error { return e.cause }
 
 // one makes one document's signature.
 func (b *batch) one(i int, d Document, key crypto.Signer) ([]byte, error) {

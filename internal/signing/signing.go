@@ -44,6 +44,8 @@ var (
 	ErrCertificate = fault.New(fault.Conflict, "signing_certificate")
 	// ErrStopped: the device or the citizen was stopped after the approval.
 	ErrStopped = fault.New(fault.Conflict, "signing_stopped")
+	// ErrNoneSigned: every document of the order failed by itself.
+	ErrNoneSigned = fault.New(fault.Unprocessable, "signing_none")
 	// ErrKeyGone: the citizen's key was destroyed.
 	ErrKeyGone = fault.New(fault.Gone, "signing_key_gone")
 )
@@ -78,8 +80,10 @@ type Completion struct {
 	Citizen, Device    uuid.UUID
 	DigestsHash        [32]byte
 	Signatures         []Signature
-	At                 time.Time
-	Entry              audit.Entry
+	// Failures are documents that could not be signed: place to fault code.
+	Failures map[int]string
+	At       time.Time
+	Entry    audit.Entry
 }
 
 // Store keeps signatures. Each method is one transaction or one read.
@@ -94,8 +98,9 @@ type Store interface {
 	// Fail ends an approved order for good and makes its authorization
 	// useless; ErrNotApproved when it is no longer approved.
 	Fail(ctx context.Context, order uuid.UUID, reason string, e audit.Entry) error
-	// Postpone notes a failed attempt and when to try again.
-	Postpone(ctx context.Context, order uuid.UUID, next time.Time) error
+	// Postpone notes a failed attempt, when to try again, and for the people who
+	// wait the fault code of what held it up.
+	Postpone(ctx context.Context, order uuid.UUID, next time.Time, why string) error
 	// Unfinished lists approved sign orders whose time to try has come.
 	Unfinished(ctx context.Context, limit int) ([]uuid.UUID, error)
 	// Signatures lists an order's signatures by document.
@@ -168,9 +173,10 @@ func (s *Service) Complete(ctx context.Context, order uuid.UUID) error {
 	case ctx.Err() != nil:
 		return err // we are being stopped; another node finds the order
 	}
-	if e := s.cfg.Store.Postpone(ctx, order, s.cfg.Now().Add(backoff(w.Attempts))); e != nil {
+	if e := s.cfg.Store.Postpone(ctx, order, s.cfg.Now().Add(backoff(w.Attempts)), fault.CodeOf(err)); e != nil {
 		s.cfg.Log.WarnContext(ctx, "a failed signing attempt could not be noted", "order", order, "error", e)
 	}
+	s.cfg.Changed(order) // the page says what it waits for
 	return err
 }
 
@@ -189,14 +195,17 @@ func (s *Service) complete(ctx context.Context, w Work) error {
 	if !w.KeyActive {
 		return ErrKeyGone
 	}
-	signatures, err := s.sign(ctx, auth, now)
+	signatures, failures, err := s.sign(ctx, auth, now)
 	if err != nil {
 		return err
 	}
+	if len(signatures) == 0 {
+		return ErrNoneSigned
+	}
 	return s.cfg.Store.Complete(ctx, Completion{
 		Order: auth.order, Certificate: auth.certificate.ID, Citizen: auth.citizen, Device: auth.device, DigestsHash: auth.digestsHash,
-		Signatures: signatures, At: now,
-		Entry: auth.entry(audit.OrderCompleted).WithInt(audit.KeySigned, len(signatures)).
+		Signatures: signatures, Failures: failures, At: now,
+		Entry: auth.entry(audit.OrderCompleted).WithInt(audit.KeySigned, len(signatures)).WithInt(audit.KeyFailed, len(failures)).
 			WithInt(audit.KeyLeftOut, len(w.Evidence.LeftOut)),
 	})
 }
@@ -222,7 +231,7 @@ func (s *Service) lost(ctx context.Context, order uuid.UUID, why error) (Work, e
 
 // permanent says that trying again cannot help.
 func permanent(err error) bool {
-	return errors.Is(err, ErrEvidence) || errors.Is(err, ErrCertificate) || errors.Is(err, ErrStopped) || errors.Is(err, ErrKeyGone) || errors.Is(err, ErrContent)
+	return errors.Is(err, ErrEvidence) || errors.Is(err, ErrCertificate) || errors.Is(err, ErrStopped) || errors.Is(err, ErrKeyGone) || errors.Is(err, ErrNoneSigned) || errors.Is(err, ErrContent)
 }
 
 // fail ends the order. The citizen approved and gets no signature, so the

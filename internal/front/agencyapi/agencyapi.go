@@ -47,6 +47,7 @@ var (
 	ErrDocumentUnknown  = fault.New(fault.NotFound, "api_document_unknown")
 	ErrDocumentLeftOut  = fault.New(fault.NotFound, "api_document_left_out")
 	ErrSubjectNeeded    = fault.New(fault.Unprocessable, "api_subject_needed")
+	ErrDocumentFailed   = fault.New(fault.NotFound, "api_document_failed")
 	ErrEvidenceNotReady = fault.New(fault.Conflict, "api_evidence_not_ready")
 )
 

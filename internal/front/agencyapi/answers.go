@@ -2,7 +2,6 @@ package agencyapi
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -23,6 +22,7 @@ type orderAnswer struct {
 	StartURL   string           `json:"start_url,omitempty"` // in the answer to POST only
 	EndReason  string           `json:"end_reason,omitempty"`
 	Level      string           `json:"level"`
+	WaitReason string           `json:"wait_reason,omitempty"`
 	Documents  []documentAnswer `json:"documents"`
 	Approval   *approvalAnswer  `json:"approval,omitempty"`
 }
@@ -32,7 +32,8 @@ type documentAnswer struct {
 	Index int `json:"index"`
 	order.Document
 	DigestCode string `json:"digest_code"`
-	State      string `json:"state"` // pending, signed, left_out, failed
+	State      string `json:"state"`             // pending, signed, left_out, failed
+	Failure    string `json:"failure,omitempty"` // why this one failed, where others did not
 	Signature  string `json:"signature,omitempty"`
 }
 
@@ -46,14 +47,14 @@ type approvalAnswer struct {
 func (d *Door) orderJSON(o *order.Order, asked order.Content, c caller, now time.Time) orderAnswer {
 	a := orderAnswer{
 		Order: o.ID, State: o.StateAt(now), CreatedAt: stamp(o.CreatedAt), ExpiresAt: stamp(o.ExpiresAt), ServerTime: stamp(now),
-		Text: asked.Text, ReturnURI: o.ReturnURI, EndReason: o.EndReason, Level: asked.Level, Documents: make([]documentAnswer, len(asked.Documents)),
+		Text: asked.Text, ReturnURI: o.ReturnURI, EndReason: o.EndReason, Level: asked.Level, WaitReason: o.WaitReason, Documents: make([]documentAnswer, len(asked.Documents)),
 	}
 	if a.Level == "" {
 		a.Level = signing.LevelB
 	}
 	for i, document := range asked.Documents {
-		a.Documents[i] = documentAnswer{Index: i, Document: document, DigestCode: document.DigestCode(), State: documentState(o, a.State, i)}
-		if a.Documents[i].State == "signed" {
+		a.Documents[i] = documentAnswer{Index: i, Document: document, DigestCode: document.DigestCode(), State: o.DocumentState(i, now), Failure: o.Failures[i]}
+		if a.Documents[i].State == order.DocumentSigned {
 			a.Documents[i].Signature = "/api/v1/sign-orders/" + o.ID.String() + "/documents/" + strconv.Itoa(i) + "/signature"
 		}
 	}
@@ -61,20 +62,6 @@ func (d *Door) orderJSON(o *order.Order, asked order.Content, c caller, now time
 		a.Approval = &approvalAnswer{Subject: d.subject(c, *o.CitizenID), ACR: o.ACR, At: stamp(*o.ApprovedAt)}
 	}
 	return a
-}
-
-func leftOut(o *order.Order, n int) bool { return slices.Contains(o.LeftOut, n) }
-
-func documentState(o *order.Order, state order.State, n int) string {
-	switch {
-	case leftOut(o, n):
-		return "left_out"
-	case state == order.Completed:
-		return "signed"
-	case state.Ended():
-		return "failed"
-	}
-	return "pending"
 }
 
 // evidence answers the whole chain from the card to the signatures (api/EVIDENCE.md),

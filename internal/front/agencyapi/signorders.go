@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -265,8 +266,10 @@ func document(r *http.Request, o *order.Order, asked order.Content) (int, error)
 	}
 	state := o.StateAt(time.Now())
 	switch {
-	case state == order.Completed && leftOut(o, n):
+	case state == order.Completed && slices.Contains(o.LeftOut, n):
 		return 0, ErrDocumentLeftOut
+	case state == order.Completed && o.Failures[n] != "":
+		return 0, ErrDocumentFailed.With("failure", o.Failures[n])
 	case state == order.Completed:
 		return n, nil
 	case state.Ended():

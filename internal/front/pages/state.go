@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"time"
 
 	"sealgate/internal/front"
@@ -14,17 +13,19 @@ import (
 
 // State is what the page of an order follows.
 type State struct {
-	Order       string          `json:"order"`
-	Kind        order.Kind      `json:"kind"`
-	State       order.State     `json:"state"`
-	ExpiresAt   string          `json:"expires_at"`
-	ServerTime  string          `json:"server_time"`
-	ExtendLeft  int             `json:"extend_left"`
-	FrozenUntil string          `json:"frozen_until,omitempty"`
-	Check       *Check          `json:"check,omitempty"`
-	Next        string          `json:"next,omitempty"`
-	EndReason   string          `json:"end_reason,omitempty"`
-	Documents   []DocumentState `json:"documents,omitempty"`
+	Order       string      `json:"order"`
+	Kind        order.Kind  `json:"kind"`
+	State       order.State `json:"state"`
+	ExpiresAt   string      `json:"expires_at"`
+	ServerTime  string      `json:"server_time"`
+	ExtendLeft  int         `json:"extend_left"`
+	FrozenUntil string      `json:"frozen_until,omitempty"`
+	Check       *Check      `json:"check,omitempty"`
+	Next        string      `json:"next,omitempty"`
+	EndReason   string      `json:"end_reason,omitempty"`
+	// WaitReason is a fault's code while an approved order waits for something outside.
+	WaitReason string          `json:"wait_reason,omitempty"`
+	Documents  []DocumentState `json:"documents,omitempty"`
 }
 
 // Check says that the two digits of the phone must be typed here.
@@ -46,7 +47,7 @@ func (p *Pages) stateOf(v *order.View, now time.Time) State {
 	st := State{
 		Order: v.ID.String(), Kind: v.Kind, State: v.StateAt(now),
 		ExpiresAt: timestamp(v.ExpiresAt), ServerTime: timestamp(now),
-		ExtendLeft: p.cfg.Orders.ExtendLeft(v), EndReason: v.EndReason, Documents: documentStates(v, now),
+		ExtendLeft: p.cfg.Orders.ExtendLeft(v), EndReason: v.EndReason, WaitReason: v.WaitReason, Documents: documentStates(v, now),
 	}
 	if t := p.cfg.Orders.FrozenUntil(v, now); !t.IsZero() {
 		st.FrozenUntil = timestamp(t)
@@ -75,19 +76,9 @@ func documentStates(v *order.View, now time.Time) []DocumentState {
 	if v.Kind != order.Sign {
 		return nil
 	}
-	word := "pending"
-	switch state := v.StateAt(now); {
-	case state == order.Completed:
-		word = "signed"
-	case state.Ended():
-		word = "failed"
-	}
 	out := make([]DocumentState, len(v.Asked.Documents))
 	for i, d := range v.Asked.Documents {
-		out[i] = DocumentState{Index: i, Name: d.Name, State: word}
-		if slices.Contains(v.LeftOut, i) {
-			out[i].State = "left_out"
-		}
+		out[i] = DocumentState{Index: i, Name: d.Name, State: v.DocumentState(i, now)}
 	}
 	return out
 }
