@@ -16,6 +16,7 @@ need pdfsig poppler-utils
 need certutil libnss3-tools
 need qpdf qpdf
 need xmlsec1 xmlsec1
+need xmllint libxml2-utils
 need javac default-jdk-headless
 need /usr/share/java/bcpkix.jar libbcpkix-java
 need /usr/share/java/bcprov.jar libbcprov-java
