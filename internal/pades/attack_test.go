@@ -42,7 +42,7 @@ func TestLaterChanges(t *testing.T) {
 	}
 	const catalog = "<</Type/Catalog/Pages 2 0 R/AcroForm 6 0 R%s>>"
 	form := "<</Fields [7 0 R 8 0 R 10 0 R%s]/SigFlags 3>>"
-	field := "<</FT/Sig/T(s2)/V 21 0 R/Rect[0 0 %d %d]>>"
+	field := "<</FT/Sig/T(s2)/V 21 0 R/AP<</N 22 0 R>>/Rect[0 0 %d %d]>>"
 	for name, c := range map[string]struct {
 		changes map[int]string
 		extra   string
@@ -52,6 +52,7 @@ func TestLaterChanges(t *testing.T) {
 		"validation data":             {map[int]string{1: fmt.Sprintf(catalog, "/DSS 20 0 R"), 20: "<</Certs[]>>"}, "", pades.SignaturesAdded},
 		"a field of no size":          {map[int]string{6: fmt.Sprintf(form, " 20 0 R"), 20: fmt.Sprintf(field, 0, 0)}, "", pades.SignaturesAdded},
 		"a field with a picture":      {map[int]string{6: fmt.Sprintf(form, " 20 0 R"), 20: fmt.Sprintf(field, 300, 200)}, "", pades.PicturesAdded},
+		"a field with a place, empty": {map[int]string{6: fmt.Sprintf(form, " 20 0 R"), 20: "<</FT/Sig/T(s2)/Rect[0 0 50 50]>>"}, "", pades.SignaturesAdded},
 		"an empty field filled":       {map[int]string{7: "<</FT/Sig/T(empty)/Rect[0 0 0 0]/V 21 0 R>>", 21: "<</Type/Sig>>"}, "", pades.SignaturesAdded},
 		"an empty field moved":        {map[int]string{7: "<</FT/Sig/T(empty)/Rect[0 0 9 9]/V 21 0 R>>", 21: "<</Type/Sig>>"}, "", pades.OtherChanges},
 		"another kind of field":       {map[int]string{6: fmt.Sprintf(form, " 20 0 R"), 20: "<</FT/Tx/T(s2)>>"}, "", pades.OtherChanges},

@@ -281,7 +281,7 @@ func (c *comparison) visible(f object) error {
 	if kids := f.get("Kids"); kids.kind != kindNull {
 		c.picture = true
 	}
-	if rect.kind == kindNull {
+	if rect.kind == kindNull || f.get("AP").kind == kindNull && f.get("MK").kind == kindNull {
 		return nil
 	}
 	if len(rect.items) != 4 {

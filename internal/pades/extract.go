@@ -37,7 +37,8 @@ type Signature struct {
 	Type              string // "Sig" or "DocTimeStamp"
 	Filter, SubFilter string
 	ByteRange         [4]int64
-	// Contents is the CMS SignedData, or the time-stamp token, without padding.
+	// Contents is the CMS SignedData, or the time-stamp token, without padding. For
+	// the old SubFilter adbe.x509.rsa_sha1 it is an OCTET STRING.
 	Contents []byte
 	// What the signature dictionary claims. Time is /M.
 	Name, Reason, Location string
@@ -198,6 +199,9 @@ func (d *document) covers(s *Signature, dict object) error {
 		return bad("the signature lies outside of what it covers")
 	}
 	n := derLength(value.val)
+	if s.SubFilter == "adbe.x509.rsa_sha1" { // a bare RSA value in an OCTET STRING
+		n = elementLength(value.val, 0x04)
+	}
 	if n == 0 || len(bytes.Trim(value.val[n:], "\x00")) > 0 {
 		return bad("the value is no DER element with padding")
 	}
@@ -207,8 +211,10 @@ func (d *document) covers(s *Signature, dict object) error {
 
 // derLength is the length of the DER SEQUENCE at the start of b, 0 when there is
 // none.
-func derLength(b []byte) int {
-	if len(b) < 2 || b[0] != 0x30 {
+func derLength(b []byte) int { return elementLength(b, 0x30) }
+
+func elementLength(b []byte, tag byte) int {
+	if len(b) < 2 || b[0] != tag {
 		return 0
 	}
 	n, head := int(b[1]), 2
