@@ -141,7 +141,7 @@ func withInherited(e *Element) []attr {
 // already written by the elements around it.
 func (c *canonical) element(e *Element, attrs []attr, scope, shown map[string]string) {
 	name := qualified(e.Prefix, e.Local)
-	*c.budget -= 16
+	*c.budget -= 64 // an element costs more than its bytes
 	c.put("<", name)
 	shown = c.namespaces(e, attrs, scope, shown)
 	attrs = slices.Clone(attrs)
