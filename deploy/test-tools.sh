@@ -12,6 +12,11 @@ need /usr/lib/softhsm/libsofthsm2.so softhsm2
 need openssl openssl
 need curl curl
 need jq jq
+need pdfsig poppler-utils
+need certutil libnss3-tools
+need qpdf qpdf
+need xmlsec1 xmlsec1
+need xmllint libxml2-utils
 need javac default-jdk-headless
 need /usr/share/java/bcpkix.jar libbcpkix-java
 need /usr/share/java/bcprov.jar libbcprov-java
