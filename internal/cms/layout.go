@@ -215,3 +215,22 @@ func otherRevocation(element cryptobyte.String) []byte {
 func WrapOCSP(basic []byte) []byte {
 	return tlv(tagSequence, []byte{0x0a, 1, 0}, tlv(tagContext0, tlv(tagSequence, mustOID(oidOCSPBasic), tlv(tagOctets, basic))))
 }
+
+// CanonicalList turns BER elements that follow one another into DER, e.g. what
+// SignerInfo.RawFields gives. DER comes back as it is.
+func CanonicalList(raw []byte) ([]byte, error) {
+	r := &berReader{}
+	var parts [][]byte
+	for len(raw) > 0 {
+		e, rest, err := r.next(raw, 0)
+		if err != nil {
+			return nil, ErrMalformed.Because(err)
+		}
+		der, err := r.toDER(e, 0)
+		if err != nil {
+			return nil, ErrMalformed.Because(err)
+		}
+		parts, raw = append(parts, der), rest
+	}
+	return bytes.Join(parts, nil), nil
+}

@@ -160,6 +160,10 @@ func ParseStream(r io.Reader, content io.Writer, max int64) (*SignedData, error)
 	return sd, nil
 }
 
+// StreamedDigest is the digest of content that went by in ParseStream; nil when it
+// was not taken.
+func (sd *SignedData) StreamedDigest(hash crypto.Hash) []byte { return sd.streamed[hash] }
+
 // stream reads BER from a reader, counting what it has read.
 type stream struct {
 	in     *bufio.Reader

@@ -300,8 +300,15 @@ func checkMessageDigest(si *SignerInfo, content []byte) error {
 // the same key identifier, or issuer and number; then the one the ESS hash names
 // is meant, or else the first.
 func (sd *SignedData) findSigner(si *SignerInfo, more []*x509.Certificate) *x509.Certificate {
+	return si.FindCertificate(slices.Concat(sd.Certificates, more))
+}
+
+// FindCertificate gives the certificate of a list that the signer info names, by
+// the hash in its signed attributes where several fit; nil when none does. That it
+// made the signature is for Verify to say.
+func (si *SignerInfo) FindCertificate(list []*x509.Certificate) *x509.Certificate {
 	var first *x509.Certificate
-	for _, c := range slices.Concat(sd.Certificates, more) {
+	for _, c := range list {
 		if c == nil || !si.names(c) {
 			continue
 		}
