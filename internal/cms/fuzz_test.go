@@ -2,6 +2,7 @@ package cms_test
 
 import (
 	"bytes"
+	"crypto"
 	"os"
 	"testing"
 
@@ -37,6 +38,59 @@ func FuzzParse(f *testing.F) {
 			if si.SignedBytes() != nil && (si.SignedBytes()[0] != 0x31 || !bytes.Contains(again, si.SignedBytes()[1:])) {
 				t.Error("signed bytes are not those received")
 			}
+		}
+	})
+}
+
+// FuzzParseBER: what parses as BER can be added to, and nothing that was there is
+// altered; ParseStream reads it too.
+func FuzzParseBER(f *testing.F) {
+	for _, name := range []string{"testdata/hipki.p7m", "testdata/rsa-pss.p7s", "testdata/stream.ber", "../cades/testdata/lta.p7s"} {
+		f.Add(must(os.ReadFile(name)))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		streamed, serr := cms.ParseStream(bytes.NewReader(raw), nil, 1<<20)
+		sd, err := cms.ParseBER(raw)
+		if err != nil {
+			return
+		}
+		if serr == nil && (len(streamed.Signers) != len(sd.Signers) || streamed.Attached != sd.Attached || streamed.ContentSize != int64(len(sd.Content))) {
+			t.Fatal("the stream holds something else")
+		}
+		for _, si := range sd.Signers {
+			si.Evidence()
+			sd.Countersignatures(si, cms.VerifyInput{})
+		}
+		e, err := cms.Edit(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.AddCRL([]byte{0x30, 0x00})
+		if len(sd.Signers) > 0 {
+			e.AddUnsigned(0, cms.NewAttribute(cms.OIDEvidence, []byte{0x05, 0x00}))
+		}
+		out, err := e.Bytes()
+		if err != nil {
+			return // bounds
+		}
+		back, err := cms.ParseBER(out)
+		if err != nil || len(back.Signers) != len(sd.Signers) {
+			t.Fatal(err)
+		}
+		for _, si := range sd.Signers {
+			if !bytes.Contains(out, si.RawFields()) {
+				t.Fatal("a signer info was altered")
+			}
+		}
+	})
+}
+
+func FuzzDigestInfo(f *testing.F) {
+	f.Add(must(cms.DigestInfo(crypto.SHA256, make([]byte, 32))))
+	f.Fuzz(func(t *testing.T, der []byte) {
+		h, d, err := cms.ParseDigestInfo(der)
+		if err == nil && !bytes.Equal(must(cms.DigestInfo(h, d)), der) {
+			t.Fatal("two encodings of one DigestInfo")
 		}
 	})
 }
