@@ -293,7 +293,10 @@ func (v Values) answers(cert *x509.Certificate, at time.Time) bool {
 		}
 	}
 	for _, c := range v.CRLs {
-		if issuer, this, next, ok := listHead(c); ok && bytes.Equal(issuer, cert.RawIssuer) && fits(this, next) {
+		if issuer, this, next, ok := listHead(c); !ok || !bytes.Equal(issuer, cert.RawIssuer) || !fits(this, next) {
+			continue
+		}
+		if list, err := certpath.ParseCRL(c); err == nil && list.Covers(cert) == nil { // not a part that leaves cert out
 			return true
 		}
 	}

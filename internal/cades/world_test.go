@@ -113,7 +113,7 @@ func (w *world) sources(t testing.TB, tsa *pkitest.Authority, hash crypto.Hash) 
 
 func (w *world) sign(t testing.TB, who *pkitest.Authority) []byte {
 	t.Helper()
-	return must(cms.SignDigest(rand.Reader, tsp.ImprintOf(document).Digest, cms.Signer{Certificate: who.Certificate, Key: who.Key}, cms.Options{SigningTime: w.now}))
+	return must(cms.SignDigest(rand.Reader, tsp.ImprintOf(document).Digest, cms.Signer{Certificate: who.Certificate, Key: who.Key, Chain: []*x509.Certificate{w.ca.Certificate}}, cms.Options{SigningTime: w.now}))
 }
 
 func parse(t testing.TB, der []byte) *cms.SignedData {
