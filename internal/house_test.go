@@ -22,7 +22,7 @@ const module = "sealgate"
 // rings says how far down a package lies. Imports point down, or sideways
 // where sideways names it.
 var rings = map[string]int{
-	"fault": 0, "i18n": 0, "certpath": 0, "cms": 0, "tsp": 0, "cades": 0, "egress": 0, "signing/merkle": 0,
+	"fault": 0, "i18n": 0, "certpath": 0, "cms": 0, "tsp": 0, "cades": 0, "egress": 0,
 	"audit": 1, "keyring": 1, "keyring/hsm": 1, "agency": 1, "citizen": 1, "passkey": 1, "mds": 1,
 	"issuing": 2, "signing": 2, "sigverify": 2, "evidence": 2,
 	"order": 3, "enrolment": 3, "devices": 3,

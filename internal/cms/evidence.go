@@ -16,11 +16,11 @@ var OIDEvidence = asn1.ObjectIdentifier{2, 999, 1, 3}
 // Bounds on evidence inside a signature.
 const (
 	MaxEvidence  = 2 << 20
-	MaxInclusion = 4 << 10
+	MaxInclusion = 64 << 10
 )
 
 // Evidence is what the attribute holds: a bundle of package evidence, and in a
-// batch the proof that this document is in the approved list.
+// batch the proof that this document is in the approved list (package signing).
 //
 //	ApprovalEvidence ::= SEQUENCE {
 //	  version    INTEGER (1),

@@ -149,7 +149,7 @@ const maxTail = 16 << 20
 // with the digests taken on the way; SignedData.Content is nil. A signature without
 // content inside is read all the same.
 func ParseStream(r io.Reader, content io.Writer, max int64) (*SignedData, error) {
-	s := &stream{in: bufio.NewReaderSize(r, 256<<10), max: max, sink: content, hashes: map[crypto.Hash]hash.Hash{}}
+	s := &stream{in: bufio.NewReaderSize(r, 64<<10), max: max, sink: content, hashes: map[crypto.Hash]hash.Hash{}}
 	sd, err := s.read()
 	if err != nil {
 		if errors.Is(err, ErrContentTooLarge) {
@@ -398,7 +398,7 @@ func (s *stream) content(body scope) (contentType []byte, attached bool, err err
 	if s.sink != nil {
 		sinks = append(sinks, s.sink)
 	}
-	if err := s.octets(wrapped, onlyWriter{io.MultiWriter(sinks...)}, make([]byte, 256<<10), 0); err != nil {
+	if err := s.octets(wrapped, onlyWriter{io.MultiWriter(sinks...)}, make([]byte, 64<<10), 0); err != nil {
 		return nil, false, err
 	}
 	return contentType, true, s.leave(wrapped, encap)
