@@ -30,6 +30,7 @@ var pages = []string{
 	"GET /enrol", "GET /enrol/{oid}", "GET /sign", "GET /sign/{oid}", "GET /session/login", "POST /session/logout",
 	"GET /help", "GET /help/*", "GET /dev/*", "GET /app", "GET /app/*", "GET /q/{frame}", "GET /lost", "GET /lost/card", "GET /sw.js", "GET /manifest.webmanifest",
 	"* /assets/*",
+	"* /admin*", // the console: its JSON is between its pages and their own script
 }
 
 func isPage(route string) bool {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/crypto/ocsp"
 
 	"sealgate/cmd/sealctl/onebox"
@@ -35,14 +36,15 @@ type road struct {
 	http  *http.Client
 	phone *softphone.Phone
 	token string // for the REST API
+	pool  *pgxpool.Pool
 }
 
 func TestMainRoadAnswersAsDocumented(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	r := &road{T: t, ctx: ctx, seen: &recorder{}}
+	r := &road{T: t, ctx: ctx, seen: &recorder{}, pool: pgtest.Open(t)}
 	var err error
-	r.box, err = onebox.Start(ctx, onebox.Config{Dir: t.TempDir(), Pool: pgtest.Open(t), Cards: true})
+	r.box, err = onebox.Start(ctx, onebox.Config{Dir: t.TempDir(), Pool: r.pool, Cards: true})
 	r.must(err)
 	defer r.box.Close()
 	r.http = &http.Client{Transport: r.seen, Timeout: time.Minute,
@@ -401,7 +403,22 @@ func (r *road) device() {
 	r.must(me.OpenSession(r.ctx))
 	r.must(me.Read(r.ctx, "history", &list))
 	r.must(me.Read(r.ctx, "devices", &list))
+	r.renewal(me)
 	r.want(204, "DELETE", "/api/device/v1/sessions", "", nil)
+}
+
+// renewal puts a new certificate in the place of one that ends soon.
+func (r *road) renewal(me *softphone.Phone) {
+	_, err := me.Renew(r.ctx)
+	r.refused(err, "renewal_early")
+	_, err = r.pool.Exec(r.ctx, `UPDATE mobile_certificates SET not_after = now() + interval '9 days'`)
+	r.must(err)
+	begun, err := me.BeginRenewal(r.ctx)
+	r.must(err)
+	_, err = me.CompleteRenewal(r.ctx, begun)
+	r.must(err)
+	_, err = me.CompleteRenewal(r.ctx, begun)
+	r.refused(err, "renewal_gone")
 }
 
 // phones is the life of a second phone, and a loss reported with the card.

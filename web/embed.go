@@ -19,7 +19,7 @@ var templates embed.FS
 // Dist gives the built files: manifest.json and assets/.
 func Dist() fs.FS { return sub(dist, "dist") }
 
-// Templates gives the page templates: layout/, parts/, pages/, app/.
+// Templates gives the page templates: layout/, parts/, pages/, app/, console/.
 func Templates() fs.FS { return sub(templates, "templates") }
 
 func sub(f embed.FS, dir string) fs.FS {

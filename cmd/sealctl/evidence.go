@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,8 +30,16 @@ var errNotPassed = errors.New("the evidence did not pass")
 // linkNames are the links in the words of people.
 var linkNames = map[string]string{
 	evidence.LinkForm: "檔案完整", evidence.LinkCardChain: "自然人憑證信任鏈", evidence.LinkRevocation: "自然人憑證未廢止",
-	evidence.LinkStatement: "卡片簽署綁定聲明", evidence.LinkRegistration: "行動裝置註冊", evidence.LinkApproval: "行動裝置授權",
+	evidence.LinkStatement: "卡片簽署綁定聲明", evidence.LinkRegistration: "行動裝置註冊", evidence.LinkDeviceProof: "原手機簽署新增聲明", evidence.LinkApproval: "行動裝置授權",
 	evidence.LinkContent: "授權內容", evidence.LinkDocuments: "文件", evidence.LinkMobile: "行動憑證", evidence.LinkSignatures: "簽章",
+}
+
+// linkName gives a link's words; those of an earlier phone say so.
+func linkName(name string) string {
+	if rest, earlier := strings.CutPrefix(name, evidence.AddedBy); earlier {
+		return "原手機 " + linkName(rest)
+	}
+	return linkNames[name]
 }
 
 var verdictNames = map[evidence.Status]string{
@@ -182,7 +191,7 @@ func (f evidenceFlags) print(w io.Writer, r *evidence.Report) error {
 		return e.Encode(r)
 	}
 	for _, l := range r.Links {
-		fmt.Fprintf(w, "%-13s %-23s %s: %s\n", l.Status, l.Name, linkNames[l.Name], l.Reason)
+		fmt.Fprintf(w, "%-13s %-23s %s: %s\n", l.Status, l.Name, linkName(l.Name), l.Reason)
 	}
 	_, err := fmt.Fprintf(w, "%s (%s)\n", r.Verdict, verdictNames[r.Verdict])
 	return err

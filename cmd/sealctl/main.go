@@ -7,7 +7,9 @@
 //	sealctl bench       measures a whole login, a signature, a waiting browser
 //	sealctl keys        where keys are kept; changing the master key
 //	sealctl evidence    exports and verifies the evidence of an approval
+//	sealctl admin       administrators: who they are, and a link for a new one
 //	sealctl authenticators  which models are accepted; FIDO metadata
+//	sealctl clients     what each agency system demands
 package main
 
 import (
@@ -42,7 +44,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), authenticatorsCommand())
+	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), authenticatorsCommand(), adminCommand(), clientsCommand())
 	return cmd
 }
 

@@ -106,7 +106,11 @@ func dev(ctx context.Context, file string, o devOptions, out io.Writer) error {
 	run("demonstration agency", func(ctx context.Context) error {
 		return site.Run(ctx, site.Config{Addr: o.demo, Issuer: s.origin, ClientID: "demo-agency", ClientSecret: secret})
 	})
-	welcome(out, o, s.origin, dir, cards, time.Since(began))
+	link, err := s.node.FirstAdministrator(ctx)
+	if err != nil {
+		return err
+	}
+	welcome(out, o, s.origin, dir, cards, link, time.Since(began))
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(out, "\nStopping…")
@@ -183,6 +187,8 @@ func devServer(ctx context.Context, file, dir, url, secret string, o devOptions)
 		"card.anchors_dir":       filepath.Join(dir, "cards", "anchors"),
 		"card.intermediates_dir": filepath.Join(dir, "cards", "intermediates"),
 		"egress.allow":           o.registry, "egress.allow_loopback": "true",
+		// Benches and tests come from one address, as fast as they can.
+		"limits.starts": "0", "limits.claims": "0", "limits.node_starts": "0", "limits.node_claims": "0",
 		"citizen.release_national_id": "true", "log.format": "text", "log.level": "warn",
 	})
 	if err != nil {
@@ -210,13 +216,18 @@ func devServer(ctx context.Context, file, dir, url, secret string, o devOptions)
 }
 
 // welcome says where to click.
-func welcome(out io.Writer, o devOptions, origin, dir string, cards *softcard.Component, took time.Duration) {
+func welcome(out io.Writer, o devOptions, origin, dir string, cards *softcard.Component, admin string, took time.Duration) {
+	console := origin + "/admin"
+	if admin != "" {
+		console = admin + "\n                                   (the first administrator's link: works once, within 24 hours)"
+	}
 	fmt.Fprintf(out, `
 Sealgate is running (development, test cards only). Started in %.1f s.
 
   1. Bind a phone to a test card   %s/enrol
   2. Log in at a demo agency       http://%s/
   3. Sign your own files           %s/sign
+  4. Administer it                 %s
      The phone's app               %s/app
      Everything else               %s/
 
@@ -225,7 +236,7 @@ Sealgate is running (development, test cards only). Started in %.1f s.
   Root certificates for openssl    %s
   The card component               http://%s/ (test component)
 
-`, took.Seconds(), origin, o.demo, origin, origin, origin, filepath.Join(dir, "ca.pem"), o.cards)
+`, took.Seconds(), origin, o.demo, origin, console, origin, origin, filepath.Join(dir, "ca.pem"), o.cards)
 	cards.Print(out)
 	fmt.Fprintln(out, "\nCtrl-C stops everything; the next start finds it again.")
 }

@@ -73,12 +73,27 @@ func serveCommand(file *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if bootstrap {
+				if err := firstAdministrator(cmd, s); err != nil {
+					return err
+				}
+			}
 			log.Info("serving", "listen", cfg.Listen, "origin", cfg.PublicOrigin)
 			return s.Run(cmd.Context())
 		},
 	}
 	cmd.Flags().BoolVar(&bootstrap, "bootstrap", false, "first start: create the master key, the service's keys and its certificate authority where they are missing")
 	return cmd
+}
+
+// firstAdministrator prints the first administrator's link while there is none.
+// It goes to standard output and never into the log.
+func firstAdministrator(cmd *cobra.Command, s *server.Server) error {
+	link, err := s.FirstAdministrator(cmd.Context())
+	if err == nil && link != "" {
+		fmt.Fprintf(cmd.OutOrStdout(), "There is no administrator yet. This link makes the first one; it works once, within 24 hours:\n\n  %s\n\n", link)
+	}
+	return err
 }
 
 func migrateCommand(file *string) *cobra.Command {

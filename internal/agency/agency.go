@@ -95,6 +95,8 @@ type Client struct {
 	// devices: "" (as the deployment), "allowed", "lower_acr" or "refused". It can
 	// only be stricter than the deployment.
 	SyncedPasskeys string
+	// RequireSubject refuses sign orders of this client that name no citizen.
+	RequireSubject bool
 	// MaximumFrameAge narrows the age of a QR frame, 0 for the house rule.
 	MaximumFrameAge time.Duration
 	State           State

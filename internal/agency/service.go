@@ -32,6 +32,8 @@ type Store interface {
 	// SetSecret replaces the keyed hash of a client's secret: ErrClientUnknown,
 	// or ErrClientInvalid for a client whose method has no secret.
 	SetSecret(ctx context.Context, clientID string, mac []byte, entry audit.Entry) error
+	// SetPolicy changes what a client demands: ErrClientUnknown, also for our own pages.
+	SetPolicy(ctx context.Context, clientID string, p Policy, entry audit.Entry) error
 	// Clients lists all clients by client_id, at most limit.
 	Clients(ctx context.Context, limit int) ([]Client, error)
 }

@@ -29,8 +29,9 @@ const (
 	EnrolCredential Act = "enrol.credential" // the phone made its passkey
 	EnrolCompleted  Act = "enrol.completed"
 	EnrolRefused    Act = "enrol.refused"
-	CardRevoked     Act = "card.revoked" // a citizen certificate was found revoked
-	CardExpired     Act = "card.expired" // a citizen certificate with devices has ended
+	AbandonedPurged Act = "abandoned.purged" // what was begun and never finished was deleted
+	CardRevoked     Act = "card.revoked"     // a citizen certificate was found revoked
+	CardExpired     Act = "card.expired"     // a citizen certificate with devices has ended
 )
 
 // Devices.
@@ -56,6 +57,9 @@ const (
 	CertificateRevoked   Act = "certificate.revoked"
 	CertificateHeld      Act = "certificate.held"
 	CertificateRestored  Act = "certificate.restored"
+	CertificateRenewed   Act = "certificate.renewed" // a new one took its place
+	RenewalStarted       Act = "renewal.started"
+	AuthorityReplaced    Act = "authority.replaced" // a new key and certificate took its place
 	RevocationListIssued Act = "crl.issued"
 )
 
@@ -78,10 +82,33 @@ const (
 	SessionStarted  Act = "session.started"
 	SessionEnded    Act = "session.ended"
 	SessionRefused  Act = "session.refused"
+	RefusalsSummed  Act = "refusals.summed" // more refusals of one kind and address than get an entry each; count says how many
 	RequestRefused  Act = "request.refused" // it could not be read, or came from another site, or without cookie or session
+)
+
+// Revocation status of other authorities' certificates.
+const (
+	RevocationAllowance      Act = "revocation.allowance"       // at a start: an operator lets a purpose go on where a status is unknown
+	RevocationUnknownAllowed Act = "revocation.unknown_allowed" // and each time that let something through
 )
 
 // Authenticator metadata.
 const (
 	MetadataLoaded Act = "metadata.loaded" // a newer FIDO metadata BLOB was accepted
+)
+
+// Administrators in the console.
+const (
+	AdministratorInvited       Act = "administrator.invited"
+	AdministratorJoined        Act = "administrator.joined" // an invitation was used: there is a passkey
+	AdministratorRemoved       Act = "administrator.removed"
+	AdministratorSignedIn      Act = "administrator.signed_in"
+	AdministratorSignedOut     Act = "administrator.signed_out"
+	AdministratorSessionStolen Act = "administrator.session_stolen" // its cookie came from another browser: ended
+	ConsoleRefused             Act = "console.refused"              // a step in the console was not allowed
+	PersonLookedUp             Act = "person.looked_up"
+	ActProposed                Act = "act.proposed" // a two-person act waits for the second
+	ActConfirmed               Act = "act.confirmed"
+	ActRefused                 Act = "act.refused"
+	ActWithdrawn               Act = "act.withdrawn"
 )

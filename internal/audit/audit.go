@@ -64,13 +64,22 @@ const (
 	KeyGrant       Key = "grant"        // OAuth grant type
 	KeyFormat      Key = "format"       // attestation statement format
 	KeyAAGUID      Key = "aaguid"       // authenticator model
+	KeyProof       Key = "proof"        // who agreed to a binding: card, device
 	KeyModelStatus Key = "model_status" // what FIDO metadata say against an authenticator model
 	KeyRevocation  Key = "revocation"   // how revocation was checked: ocsp, crl
 	KeyCount       Key = "count"        // a number of things of the act
 	KeyAttempt     Key = "attempt"      // which try this was, from 1
 	KeyAgeSeconds  Key = "age_seconds"  // age of a QR frame when it was scanned
 	KeyRoute       Key = "route"        // pattern of the route that was asked, never a path
+	KeyOfAct       Key = "of_act"       // the act of refusals that are summed
+	KeyUntil       Key = "until"        // RFC 3339 time an allowance ends
 	KeySecondPhone Key = "second_phone" // true when another phone tried the same order
+
+	KeyRoles         Key = "roles"         // roles of an administrator, space separated
+	KeyAdministrator Key = "administrator" // id of an administrator whom an act concerns
+	KeyAct           Key = "act"           // id of a two-person act
+	KeyFound         Key = "found"         // whether a look-up found somebody
+	KeyApproval      Key = "approval"      // id of an administrator's kept assertion
 )
 
 // maxDetailString is the greatest length of a Detail string in bytes; longer

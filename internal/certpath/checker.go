@@ -67,12 +67,13 @@ type CheckerConfig struct {
 // Checker asks for the revocation status of certificates: OCSP first, else CRL.
 // It is safe for concurrent use.
 type Checker struct {
-	cfg  CheckerConfig
-	mu   sync.Mutex
-	ocsp map[[32]byte]Evidence
-	crls map[ListKey]*cachedCRL
-	rest map[string]time.Time // addresses that did not answer, until when
-	load singleflight.Group
+	cfg   CheckerConfig
+	mu    sync.Mutex
+	ocsp  map[[32]byte]Evidence
+	crls  map[ListKey]*cachedCRL
+	ended map[ListKey]*CRL     // read from the store for want of a list in force
+	rest  map[string]time.Time // addresses that did not answer, until when
+	load  singleflight.Group
 }
 
 // restAfterFailure is how long an address that did not answer is left alone
@@ -150,7 +151,7 @@ func NewChecker(cfg CheckerConfig) (*Checker, error) {
 	if err := checkAllowances(cfg); err != nil {
 		return nil, err
 	}
-	return &Checker{cfg: cfg, ocsp: make(map[[32]byte]Evidence), crls: make(map[ListKey]*cachedCRL), rest: make(map[string]time.Time)}, nil
+	return &Checker{cfg: cfg, ocsp: make(map[[32]byte]Evidence), crls: make(map[ListKey]*cachedCRL), ended: make(map[ListKey]*CRL), rest: make(map[string]time.Time)}, nil
 }
 
 // Check asks whether cert, issued by issuer, was revoked at the time at. Evidence

@@ -111,6 +111,27 @@ func CitizenProfile() Profile {
 	}
 }
 
+// CitizenPurpose is what a citizen's card is looked at for. An allowance
+// (CheckerConfig.AllowUnknown) is for one of them.
+type CitizenPurpose string
+
+// The purposes for which an operator may allow an unknown status.
+const (
+	ForBinding CitizenPurpose = "binding" // a phone is bound with the card
+	ForLogin   CitizenPurpose = "login"   // a phone that the card bound logs in
+	ForSigning CitizenPurpose = "signing" // such a phone signs documents
+)
+
+// ProfileName is the purpose's key in CheckerConfig.AllowUnknown.
+func (p CitizenPurpose) ProfileName() string { return "citizen " + string(p) }
+
+// CitizenProfileFor is CitizenProfile under the purpose's own name.
+func CitizenProfileFor(purpose CitizenPurpose) Profile {
+	p := CitizenProfile()
+	p.Name = purpose.ProfileName()
+	return p
+}
+
 // SigningProfile is for certificates of document signatures in general: the key
 // may sign data or commit to content (RFC 5280 §4.2.1.3).
 func SigningProfile() Profile {

@@ -18,7 +18,7 @@ func TestRulesHaveTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	var sources []string
-	for _, pattern := range []string{"*.go", "../issuing/*_test.go", "../front/pki/*_test.go"} {
+	for _, pattern := range []string{"*.go", "../issuing/*_test.go", "../front/pki/*_test.go", "../server/*_test.go", "../config/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)

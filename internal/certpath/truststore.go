@@ -9,6 +9,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -58,6 +60,34 @@ func NewTrustStore(anchors, intermediates []*x509.Certificate) (*TrustStore, err
 		}
 	}
 	return s, nil
+}
+
+// Lists are the revocation lists that the configured CA certificates name for
+// themselves, each with the certificate that issued it: a path cannot be judged
+// without them, so they are worth having at hand from the start.
+func (s *TrustStore) Lists() []ListSource {
+	var out []ListSource
+	seen := make(map[ListKey]bool)
+	for _, members := range s.bySubject {
+		for _, m := range members {
+			if s.isAnchor(m) {
+				continue
+			}
+			for _, issuer := range s.bySubject[m.names.issuer.key()] {
+				if m.cert.CheckSignatureFrom(issuer.cert) != nil {
+					continue
+				}
+				for _, url := range httpOnly(m.cert.CRLDistributionPoints) {
+					if l := (ListSource{url, issuer.cert}); !seen[l.key()] {
+						seen[l.key()] = true
+						out = append(out, l)
+					}
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b ListSource) int { return strings.Compare(a.URL, b.URL) })
+	return out
 }
 
 // add takes a certificate in, unless it is in already.

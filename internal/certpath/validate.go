@@ -166,7 +166,7 @@ func (v *Validator) checkRevocation(ctx context.Context, r *Result, p Profile, a
 			r.Revocation = append(r.Revocation, *ev)
 		}
 		if err != nil && v.Checker != nil {
-			err = v.Checker.tolerate(ctx, r, cert, err)
+			err = v.Checker.tolerate(ctx, r, cert, r.Path[i+1], err)
 		}
 		if err != nil {
 			return err

@@ -1,6 +1,10 @@
 package citizen
 
-import "sealgate/internal/fault"
+import (
+	"strings"
+
+	"sealgate/internal/fault"
+)
 
 // Why a device does not work although nobody stopped it: the citizen
 // certificate behind it is no longer good. The next step is to bind again.
@@ -11,6 +15,10 @@ var (
 	ErrCardUnknown = fault.New(fault.Unavailable, "card_status_unknown")
 )
 
+// ErrModel: the device was stopped because of its model (package passkey's
+// reasons). Nobody can lift that from a phone; the next step is another phone.
+var ErrModel = fault.New(fault.Forbidden, "device_model")
+
 // StopFault gives the fault of a device that was suspended for a reason, and
 // other where the reason has no fault of its own.
 func StopFault(reason string, other error) error {
@@ -19,6 +27,9 @@ func StopFault(reason string, other error) error {
 		return ErrCardRevoked
 	case ReasonCardExpired:
 		return ErrCardExpired
+	}
+	if strings.HasPrefix(reason, "authenticator_") {
+		return ErrModel
 	}
 	return other
 }

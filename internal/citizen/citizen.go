@@ -44,7 +44,8 @@ type Citizen struct {
 	// SubjectSerial is the 16-digit serialNumber of the certificate's subject. It
 	// belongs to the person and stays the same when the card is renewed.
 	SubjectSerial string
-	// UserHandle is the WebAuthn user handle of all the citizen's passkeys.
+	// UserHandle is the WebAuthn user handle of the citizen's first binding; each
+	// device keeps its own.
 	UserHandle []byte
 	State      State
 	CreatedAt  time.Time

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/rand"
-	"crypto/rsa"
 	"errors"
 	"io"
 	"os"
@@ -15,7 +14,6 @@ import (
 	"time"
 
 	"sealgate/internal/cms"
-	"sealgate/internal/pkitest"
 )
 
 // pattern is content of any size that takes no memory.
@@ -193,69 +191,6 @@ func TestDeepAndManyElementsAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, d)
 		}
 	}
-}
-
-func TestDigestInfo(t *testing.T) {
-	digest := digestOf(crypto.SHA256, document)
-	// From the standard: 19 octets and the digest.
-	info := append([]byte{0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20}, digest...)
-	h, d, err := cms.ParseDigestInfo(info)
-	if err != nil || h != crypto.SHA256 || !bytes.Equal(d, digest) {
-		t.Fatal(err)
-	}
-	for _, hash := range []crypto.Hash{crypto.SHA384, crypto.SHA512} {
-		if h, _, err := cms.ParseDigestInfo(must(cms.DigestInfo(hash, digestOf(hash, document)))); err != nil || h != hash {
-			t.Error(err)
-		}
-	}
-	// Every other way of writing it, and everything put in beside it.
-	with := func(change func([]byte) []byte) []byte { return change(bytes.Clone(info)) }
-	for name, der := range map[string][]byte{
-		"empty":         {},
-		"behind":        append(bytes.Clone(info), 0),
-		"inside behind": with(func(b []byte) []byte { b[1] += 2; return append(b, 5, 0) }),
-		"no parameters": with(func(b []byte) []byte { b[1] -= 2; b[3] -= 2; return append(b[:15], b[17:]...) }),
-		"parameters": with(func(b []byte) []byte {
-			b[1]++
-			b[3]++
-			b[16] = 1
-			return append(b[:17], append([]byte{0}, b[17:]...)...)
-		}),
-		"other NULL":   with(func(b []byte) []byte { b[15] = 4; return b }),
-		"long length":  with(func(b []byte) []byte { return append([]byte{0x30, 0x81}, b[1:]...) }),
-		"indefinite":   with(func(b []byte) []byte { b[1] = 0x80; return append(b, 0, 0) }),
-		"SHA-224":      with(func(b []byte) []byte { b[14] = 4; return b }),
-		"SHA-512 name": with(func(b []byte) []byte { b[14] = 3; return b }),
-		"short digest": with(func(b []byte) []byte { b[1]--; b[18]--; return b[:len(b)-1] }),
-		"SHA-1":        append([]byte{0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14}, make([]byte, 20)...),
-	} {
-		_, _, err := cms.ParseDigestInfo(der)
-		wantCode(t, name, err, "cms_algorithm")
-		if _, err := cms.SignDigestInfo(rand.Reader, rsa2k().Key, der); err == nil {
-			t.Errorf("%s: signed", name)
-		}
-	}
-	// RAW signatures are what the card makes; PKCS#1 verifies with crypto/rsa.
-	key := rsa2k().Key.(onlySigner).Signer.(*rsa.PrivateKey)
-	raw := must(cms.SignDigestInfo(rand.Reader, onlySigner{key}, info))
-	card := must(pkitest.SignRAW(&pkitest.Card{Certificate: rsa2k().Certificate, Key: key}, info))
-	if !bytes.Equal(raw, card) {
-		t.Error("RAW is not what the card's RAW is")
-	}
-	if err := rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, digest, raw); err != nil {
-		t.Error(err)
-	}
-	for name, s := range map[string]cms.Signer{"RSA": rsa2k(), "P-256": p256(), "P-384": p384()} {
-		value := must(cms.SignPKCS1(rand.Reader, s.Key, crypto.SHA384, digestOf(crypto.SHA384, document)))
-		if err := cms.VerifyPKCS1(s.Certificate.PublicKey, crypto.SHA384, digestOf(crypto.SHA384, document), value); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		wantCode(t, name, cms.VerifyPKCS1(s.Certificate.PublicKey, crypto.SHA384, digestOf(crypto.SHA384, []byte("x")), value), "cms_signature_invalid")
-	}
-	_, err = cms.SignPKCS1(rand.Reader, ed().Key, crypto.SHA512, digestOf(crypto.SHA512, document))
-	wantCode(t, "Ed25519", err, "cms_algorithm")
-	_, err = cms.SignPKCS1(rand.Reader, p256().Key, crypto.SHA1, make([]byte, 20))
-	wantCode(t, "SHA-1", err, "cms_algorithm")
 }
 
 func TestEvidenceAttribute(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -33,6 +34,7 @@ func (c *Config) complete() []string {
 	if !oidForm.MatchString(c.Card.PolicyOID) {
 		add("card.policy_oid: %q is not an object identifier such as 2.16.886.101.0.3.3", c.Card.PolicyOID)
 	}
+	c.checkAllowance(add)
 	c.checkPasskey(add)
 	for _, proxy := range c.TrustedProxies {
 		if proxy.Bits() == 0 {
@@ -266,5 +268,40 @@ func (c *Config) checkTimes(add adder) {
 	}
 	if c.Frame.Frozen < c.Frame.MaxAgeScanner {
 		add("frame.frozen: %s is less than frame.max_age_scanner (%s)", c.Frame.Frozen, c.Frame.MaxAgeScanner)
+	}
+}
+
+// maxAllowance is the longest time for which unknown status may be allowed.
+const maxAllowance = 90 * 24 * time.Hour
+
+// AllowUnknownEnd is card.allow_unknown_until as a time; zero where nothing is allowed.
+func (c Card) AllowUnknownEnd() time.Time {
+	at, _ := time.Parse(time.RFC3339, c.AllowUnknownUntil)
+	return at
+}
+
+// checkAllowance wants an end and a reason for failing open. An end that has
+// passed is no problem: then nothing is allowed, and the node must start.
+func (c *Config) checkAllowance(add adder) {
+	card := c.Card
+	if len(card.AllowUnknownStatus) == 0 {
+		if card.AllowUnknownUntil != "" || card.AllowUnknownReason != "" {
+			add("card.allow_unknown_until, card.allow_unknown_reason: set, but card.allow_unknown_status allows nothing")
+		}
+		return
+	}
+	for _, purpose := range card.AllowUnknownStatus {
+		if purpose != "login" && purpose != "signing" && purpose != "binding" {
+			add("card.allow_unknown_status: %q is neither login nor signing nor binding", purpose)
+		}
+	}
+	switch end := card.AllowUnknownEnd(); {
+	case end.IsZero():
+		add("card.allow_unknown_until: needed with card.allow_unknown_status, as 2027-01-31T18:00:00+08:00")
+	case time.Until(end) > maxAllowance:
+		add("card.allow_unknown_until: more than 90 days ahead; an emergency that lasts longer must be looked at again")
+	}
+	if card.AllowUnknownReason == "" || len(card.AllowUnknownReason) > 150 {
+		add("card.allow_unknown_reason: needed with card.allow_unknown_status, at most 150 bytes")
 	}
 }

@@ -46,6 +46,7 @@ type Config struct {
 	Citizen  Citizen  `key:"citizen"`
 	Passkey  Passkey  `key:"passkey"`
 	Signing  Signing  `key:"signing"`
+	Limits   Limits   `key:"limits"`
 	Log      Log      `key:"log"`
 	Metrics  Metrics  `key:"metrics"`
 
@@ -84,6 +85,10 @@ type Card struct {
 	// How old the last look at a card's revocation status may be.
 	StatusMaxAge time.Duration `key:"status_max_age" default:"24h" min:"1m" max:"168h" doc:"a document is signed only when the card's status was learnt within this time; else it is asked first, and no answer means no signature"`
 	LoginGrace   time.Duration `key:"login_grace" default:"168h" min:"1m" max:"720h" doc:"the same for logins: how long an authority that does not answer may be bridged; at least card.status_max_age"`
+	// The switch to fail open, per purpose. It is loud: see deploy/README.md.
+	AllowUnknownStatus []string `key:"allow_unknown_status" doc:"EMERGENCY ONLY, empty for fail closed: purposes that go on although nobody can tell whether the card was revoked: login, signing, binding. Needs card.allow_unknown_until and card.allow_unknown_reason. A revoked card is never let through. Every use is an entry revocation.unknown_allowed in the audit log, and every start, the log, the metrics and /readyz say that it is on"`
+	AllowUnknownUntil  string   `key:"allow_unknown_until" doc:"when card.allow_unknown_status ends, at most 90 days ahead: 2027-01-31T18:00:00+08:00"`
+	AllowUnknownReason string   `key:"allow_unknown_reason" doc:"why card.allow_unknown_status is on, at most 150 bytes, for the audit log; nothing personal"`
 }
 
 // Egress says what the server may fetch (OCSP, CRLs, webhooks).
@@ -112,6 +117,8 @@ type Frame struct {
 type Mobile struct {
 	KeyAlgorithm        string        `key:"key_algorithm" default:"P-256" oneof:"P-256 P-384 RSA-2048 RSA-3072" doc:"key of a mobile certificate"`
 	CertificateLifetime time.Duration `key:"certificate_lifetime" default:"365d" min:"24h" max:"365d" doc:"validity of a mobile certificate; it also never outlasts the citizen's card"`
+	RenewBefore         time.Duration `key:"renew_before" default:"30d" min:"1h" max:"180d" doc:"how long before its end a mobile certificate may be renewed on the phone"`
+	RenewGrace          time.Duration `key:"renew_grace" default:"30d" min:"0s" max:"365d" doc:"how long after its end it may still be renewed while the card is good; after that the phone is bound again"`
 	PolicyOIDs          []string      `key:"policy_oids" doc:"certificate policies that mobile certificates name; those of your certification practice statement, needed outside development"`
 	KeyUsage            []string      `key:"key_usage" default:"digitalSignature,contentCommitment" doc:"key usage of mobile certificates: digitalSignature, contentCommitment"`
 	CardType            string        `key:"card_type" default:"mobile" doc:"card type in the subject directory attributes of mobile certificates"`
@@ -155,6 +162,17 @@ type MDS struct {
 // Signing bounds one approval.
 type Signing struct {
 	BatchMax int `key:"batch_max" default:"200" min:"1" max:"2000" doc:"documents one approval may sign"`
+}
+
+// Limits bound what unknown people may ask of one node, by the address behind
+// trusted_proxies (IPv6 by /64). Twice as many at once are fine.
+type Limits struct {
+	Starts       int `key:"starts" default:"600" min:"0" max:"10000000" doc:"logins, bindings, own signatures and lost cards one address may begin a minute (twice that at once, so that 1200 people of one office can log in together); 0: no limit"`
+	Claims       int `key:"claims" default:"1800" min:"0" max:"10000000" doc:"what phones behind one address may ask a minute without a session: scans, answers, challenges; 0: no limit"`
+	NodeStarts   int `key:"node_starts" default:"30000" min:"0" max:"100000000" doc:"limits.starts for all addresses together on this node; 0: no limit"`
+	NodeClaims   int `key:"node_claims" default:"90000" min:"0" max:"100000000" doc:"limits.claims for all addresses together on this node; 0: no limit"`
+	Refusals     int `key:"refusals" default:"60" min:"0" max:"1000000" doc:"refusals of one address that get an audit entry each, a minute (ten times that at once); more are summed into one entry a minute (refusals.summed); 0: no limit"`
+	NodeRefusals int `key:"node_refusals" default:"6000" min:"0" max:"10000000" doc:"limits.refusals for all addresses together on this node; 0: no limit"`
 }
 
 // Log says how the log is written.

@@ -297,3 +297,34 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// Failing open needs a purpose that exists, an end that is near, and a reason.
+func TestAllowUnknownStatus(t *testing.T) {
+	near, far := time.Now().Add(time.Hour).Format(time.RFC3339), time.Now().Add(91*24*time.Hour).Format(time.RFC3339)
+	for name, tc := range map[string]struct {
+		status, until, reason string
+		problem               string
+	}{
+		"off":               {},
+		"complete":          {"login,signing,binding", near, "outage", ""},
+		"an end gone by":    {"login", "2020-01-01T00:00:00Z", "outage", ""},
+		"unknown purpose":   {"login,loss", near, "outage", "neither login nor signing nor binding"},
+		"no end":            {"login", "", "outage", "card.allow_unknown_until: needed"},
+		"an end in words":   {"login", "tomorrow", "outage", "card.allow_unknown_until: needed"},
+		"an end far ahead":  {"login", far, "outage", "more than 90 days"},
+		"no reason":         {"login", near, "", "card.allow_unknown_reason: needed"},
+		"nothing to end":    {"", near, "", "allows nothing"},
+		"nothing to reason": {"", "", "outage", "allows nothing"},
+	} {
+		env := files(t)
+		for key, text := range map[string]string{"STATUS": tc.status, "UNTIL": tc.until, "REASON": tc.reason} {
+			if text != "" {
+				env = append(env, "SEALGATE_CARD_ALLOW_UNKNOWN_"+key+"="+text)
+			}
+		}
+		_, err := Load("", env)
+		if (err == nil) != (tc.problem == "") || err != nil && !strings.Contains(err.Error(), tc.problem) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

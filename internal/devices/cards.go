@@ -96,19 +96,36 @@ func NewCards(cfg CardsConfig) (*Cards, error) {
 
 // AtUse decides whether a card may still stand behind an approval: nil,
 // citizen.ErrCardRevoked, ErrCardExpired or ErrCardUnknown. What is found is kept.
-func (c *Cards) AtUse(ctx context.Context, id uuid.UUID, checkedAt, notAfter time.Time, signing bool) error {
-	age, most := c.now().Sub(checkedAt), c.cfg.LoginGrace
+// Where an operator's allowance let an unknown status pass, it gives the entries
+// that the approving transaction must write.
+func (c *Cards) AtUse(ctx context.Context, id uuid.UUID, checkedAt, notAfter time.Time, signing bool) ([]audit.Entry, error) {
+	age, most, purpose := c.now().Sub(checkedAt), c.cfg.LoginGrace, certpath.ForLogin
 	if signing {
-		most = c.cfg.MaxAge
+		most, purpose = c.cfg.MaxAge, certpath.ForSigning
 	}
 	if age <= most && c.now().Before(notAfter) {
-		return nil
+		return nil, nil
 	}
 	card, err := c.cfg.Store.Card(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.check(ctx, card)
+	result, err := c.check(ctx, card, certpath.CitizenProfileFor(purpose))
+	if err != nil || len(result.Allowed) == 0 {
+		return nil, err
+	}
+	return citizen.UnknownAllowed(result.Allowed), nil
+}
+
+// Look asks for a card's status now, whatever was known, and gives the path with
+// the answers: citizen.ErrCardRevoked, ErrCardExpired or ErrCardUnknown. What is
+// found is kept. No allowance lets an unknown status pass here.
+func (c *Cards) Look(ctx context.Context, id uuid.UUID) (*certpath.Result, error) {
+	card, err := c.cfg.Store.Card(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return c.check(ctx, card, certpath.CitizenProfile())
 }
 
 // Sweep looks at every card that was not looked at for most of a day. Cards
@@ -131,7 +148,7 @@ func (c *Cards) Sweep(ctx context.Context) error {
 		for range sweepWorkers {
 			all.Go(func() {
 				for card := range work {
-					if err := c.check(ctx, card); err != nil && !errors.Is(err, citizen.ErrCardRevoked) && !errors.Is(err, citizen.ErrCardExpired) {
+					if _, err := c.check(ctx, card, certpath.CitizenProfile()); err != nil && !errors.Is(err, citizen.ErrCardRevoked) && !errors.Is(err, citizen.ErrCardExpired) {
 						mu.Lock()
 						unknown++
 						mu.Unlock()
@@ -148,27 +165,30 @@ func (c *Cards) Sweep(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// check looks at one card now and keeps what is found.
-func (c *Cards) check(ctx context.Context, card Card) error {
+// check looks at one card now and keeps what is found. A status that stays
+// unknown is not kept as a look, whether an allowance let it pass or not.
+func (c *Cards) check(ctx context.Context, card Card, profile certpath.Profile) (*certpath.Result, error) {
 	now := c.now()
 	cert, err := x509.ParseCertificate(card.DER)
 	if err != nil {
-		return fmt.Errorf("devices: stored card: %w", err)
+		return nil, fmt.Errorf("devices: stored card: %w", err)
 	}
 	if now.After(cert.NotAfter) {
-		return c.end(ctx, card, now, citizen.ErrCardExpired)
+		return nil, c.end(ctx, card, now, citizen.ErrCardExpired)
 	}
-	_, err = c.cfg.Validator.Validate(ctx, cert, nil, now, certpath.CitizenProfile())
+	result, err := c.cfg.Validator.Validate(ctx, cert, nil, now, profile)
 	switch {
+	case err == nil && len(result.Allowed) > 0:
+		return result, nil
 	case err == nil:
-		return c.cfg.Store.Checked(ctx, card.ID, now)
+		return result, c.cfg.Store.Checked(ctx, card.ID, now)
 	case errors.Is(err, certpath.ErrRevoked):
-		return c.end(ctx, card, now, err)
+		return nil, c.end(ctx, card, now, err)
 	case errors.Is(err, certpath.ErrExpired):
-		return c.end(ctx, card, now, citizen.ErrCardExpired)
+		return nil, c.end(ctx, card, now, citizen.ErrCardExpired)
 	}
 	c.cfg.Log.WarnContext(ctx, "the status of a citizen card could not be learnt", "card", card.ID, "code", fault.CodeOf(err), "error", err)
-	return citizen.ErrCardUnknown.Because(err)
+	return nil, citizen.ErrCardUnknown.Because(err)
 }
 
 // end stops what a card stood behind. A card on hold may become good again, so

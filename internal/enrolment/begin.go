@@ -2,6 +2,7 @@ package enrolment
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
@@ -53,7 +54,7 @@ func (s *Service) begin(ctx context.Context, r BeginRequest) (*Begun, error) {
 		return nil, ErrCertificate
 	}
 	now := s.now()
-	card, err := s.readCard(ctx, r.Certificate, now)
+	card, err := s.readCard(ctx, r.Certificate, now, certpath.ForBinding)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +76,11 @@ func (s *Service) begin(ctx context.Context, r BeginRequest) (*Begun, error) {
 	if standing.Known {
 		entry = entry.Citizen(standing.CitizenID)
 	}
-	if err := s.cfg.Store.Begin(ctx, *e, entry); err != nil {
+	entries := []audit.Entry{entry}
+	for _, a := range citizen.UnknownAllowed(card.result.Allowed) {
+		entries = append(entries, a.ByBrowser().Order(e.Order.ID.UUID()).Client(s.cfg.Client.ID).From(r.Started.IP))
+	}
+	if err := s.cfg.Store.Begin(ctx, *e, entries...); err != nil {
 		return nil, err
 	}
 	return &Begun{Order: e.Order.ID, MaskedName: citizen.Masked(card.info.Name), NotAfter: card.cert.NotAfter}, nil
@@ -101,10 +106,20 @@ func (s *Service) newEnrolment(ctx context.Context, id citizen.NationalID, card 
 	}
 	fingerprint := sha256.Sum256(card.cert.Raw)
 	return &Enrolment{
-		Order: o, NationalIDMAC: mac, SealedNationalID: sealedID, SealedName: sealedName,
-		SubjectSerial: card.info.SubjectSerial, UserHandle: s.cfg.Vault.UserHandle(mac),
+		ProofKind: ProofCard, Order: o, NationalIDMAC: mac, SealedNationalID: sealedID, SealedName: sealedName,
+		SubjectSerial: card.info.SubjectSerial, UserHandle: newUserHandle(),
 		Certificate: card.cert.Raw, CertificateFingerprint: fingerprint[:], CardNumber: r.CardNumber, CreatedAt: now,
 	}, nil
+}
+
+// newUserHandle makes the WebAuthn user handle of one binding. Every binding has
+// its own: authenticators keep one passkey for a handle and overwrite it when
+// another is made (WebAuthn Level 3 §6.3.2 step 7.4), which would take the old
+// passkey from a person before their card agreed to the new one.
+func newUserHandle() []byte {
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw) // never fails (crypto/rand)
+	return raw
 }
 
 // card is a citizen certificate that was found good at a time.
@@ -114,10 +129,17 @@ type card struct {
 	result *certpath.Result
 }
 
+// Purposes that no allowance can be for. For adding a phone there is time to
+// wait for an answer.
+const (
+	forLoss  certpath.CitizenPurpose = "loss"
+	forPhone certpath.CitizenPurpose = "phone"
+)
+
 // readCard parses a certificate and checks all there is to check: profile,
 // chain to our trust store, time, key usage, policy, revocation. No fresh answer
 // about revocation means no (certpath fails closed).
-func (s *Service) readCard(ctx context.Context, der []byte, at time.Time) (*card, error) {
+func (s *Service) readCard(ctx context.Context, der []byte, at time.Time, purpose certpath.CitizenPurpose) (*card, error) {
 	cert, err := parseCertificate(der)
 	if err != nil {
 		return nil, err
@@ -126,7 +148,7 @@ func (s *Service) readCard(ctx context.Context, der []byte, at time.Time) (*card
 	if err != nil {
 		return nil, ErrNotCitizenCard.Because(err)
 	}
-	result, err := s.cfg.Validator.Validate(ctx, cert, nil, at, certpath.CitizenProfile())
+	result, err := s.cfg.Validator.Validate(ctx, cert, nil, at, certpath.CitizenProfileFor(purpose))
 	if err != nil {
 		return nil, err
 	}

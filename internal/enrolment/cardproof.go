@@ -20,7 +20,7 @@ import (
 //  4. nonce and card number, where the component gave them, are ours;
 //  5. the certificate is good now: chain, time, use, policy and revocation are
 //     asked again, since the phone may have taken its time.
-func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest, now time.Time) (*evidence, error) {
+func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest, now time.Time, purpose certpath.CitizenPurpose) (*agreement, error) {
 	if len(r.Signature) == 0 || len(r.Signature) > MaxProof {
 		return nil, ErrProofMalformed
 	}
@@ -48,7 +48,7 @@ func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest
 	if err != nil {
 		return nil, err
 	}
-	card, err := s.readCard(ctx, e.Certificate, now)
+	card, err := s.readCard(ctx, e.Certificate, now, purpose)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (s *Service) checkCard(ctx context.Context, e *Enrolment, r CompleteRequest
 	if err != nil {
 		return nil, err
 	}
-	return &evidence{card: card, cardNumber: number, proof: r.Signature, revocation: revocation}, nil
+	return &agreement{kind: ProofCard, card: card, cardNumber: number, proof: r.Signature, revocation: revocation}, nil
 }
 
 func sameCertificate(der, fingerprint []byte) bool {
@@ -107,43 +107,17 @@ func oneCardNumber(numbers ...string) (string, error) {
 
 // checked names the source that said "not revoked" of the card itself.
 func (c *card) checked() string {
+	if len(c.result.Allowed) > 0 {
+		return "unknown_allowed"
+	}
 	if len(c.result.Revocation) == 0 {
 		return ""
 	}
 	return c.result.Revocation[0].Source
 }
 
-// maxKeptAnswer is the greatest revocation answer kept whole, in bytes. The
-// complete list of a national CA has megabytes and is published and archived by
-// the CA: of such a one the hash is kept.
-const maxKeptAnswer = 1 << 20
-
 // RevocationRecord is one answer about one certificate of the card's path, kept
 // with the proof as JSON.
-type RevocationRecord struct {
-	Certificate []byte    `json:"certificate"` // SHA-256 of the certificate asked about
-	Source      string    `json:"source"`      // ocsp, crl
-	URL         string    `json:"url"`
-	ThisUpdate  time.Time `json:"this_update"`
-	NextUpdate  time.Time `json:"next_update,omitzero"`
-	SHA256      []byte    `json:"sha256"`           // of the answer
-	Answer      []byte    `json:"answer,omitempty"` // OCSPResponse or CertificateList, DER; left out above 1 MiB
-}
+type RevocationRecord = certpath.RevocationRecord
 
-func (c *card) revocationEvidence() ([]byte, error) {
-	records := make([]RevocationRecord, 0, len(c.result.Revocation))
-	for _, ev := range c.result.Revocation {
-		records = append(records, recordOf(ev))
-	}
-	return json.Marshal(records)
-}
-
-func recordOf(ev certpath.Evidence) RevocationRecord {
-	certificate, answer := sha256.Sum256(ev.Certificate.Raw), sha256.Sum256(ev.Raw)
-	r := RevocationRecord{Certificate: certificate[:], Source: ev.Source, URL: ev.URL,
-		ThisUpdate: ev.ThisUpdate.UTC(), NextUpdate: ev.NextUpdate.UTC(), SHA256: answer[:]}
-	if len(ev.Raw) <= maxKeptAnswer {
-		r.Answer = ev.Raw
-	}
-	return r
-}
+func (c *card) revocationEvidence() ([]byte, error) { return c.result.Records() }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"sealgate/internal/audit"
+	"sealgate/internal/certpath"
 	"sealgate/internal/citizen"
 	"sealgate/internal/issuing"
 	"sealgate/internal/keyring"
@@ -30,7 +31,10 @@ func (s *Service) Statement(ctx context.Context, id order.ID, browser order.Brow
 	if err := waiting(e.Order, s.now()); err != nil {
 		return nil, "", err
 	}
-	if e.Credential == nil {
+	switch {
+	case e.ProofKind != ProofCard:
+		return nil, "", ErrProofKind
+	case e.Credential == nil:
 		return nil, "", ErrNoCredential
 	}
 	st, err := ParseStatement(e.Statement)
@@ -81,20 +85,13 @@ type Binding struct {
 	Proof       []byte
 	Revocation  []byte
 	Audit       []audit.Entry // the citizen is filled in
+	// By is the phone that agreed; nil unless one did.
+	By *AddedBy
 	// Replace removes the citizen's devices of the same name first; their
 	// certificates are revoked as superseded.
 	Replace bool
 	// Judge decides, under the lock, from what is then known of the citizen.
 	Judge func(Standing) error
-}
-
-// evidence is a proof that the citizen's card agreed, whoever checked it. The
-// card is the only proof today; what follows from it does not depend on that.
-type evidence struct {
-	card       *card
-	cardNumber string
-	proof      []byte
-	revocation []byte
 }
 
 // Complete checks the card's signature over the statement and binds the phone.
@@ -116,64 +113,81 @@ func (s *Service) complete(ctx context.Context, r CompleteRequest) (*Bound, erro
 		return nil, err
 	}
 	if e.CompletedAt != nil {
-		return s.again(ctx, e, r)
+		return s.again(ctx, e, r.Signature)
 	}
 	now := s.now()
 	if err := waiting(e.Order, now); err != nil {
 		return nil, err
 	}
-	if e.Credential == nil {
+	switch {
+	case e.ProofKind != ProofCard:
+		return nil, ErrProofKind
+	case e.Credential == nil:
 		return nil, ErrNoCredential
 	}
-	ev, err := s.checkCard(ctx, e, r, now)
+	a, err := s.checkCard(ctx, e, r, now, certpath.ForBinding)
 	if err != nil {
 		return nil, err
 	}
+	b, err := s.bind(ctx, e, a, bindOptions{replace: r.Replace, from: r.From}, now)
+	if errors.Is(err, order.ErrState) {
+		return s.lost(ctx, e.Order.ID, r.Signature, err)
+	}
+	return b, err
+}
+
+// bindOptions are what a proof leaves open.
+type bindOptions struct {
+	replace bool
+	from    order.Origin
+}
+
+// bind does what follows when the person has agreed, however they did:
+// everything is written in one transaction. order.ErrState: the order does not
+// wait any more.
+func (s *Service) bind(ctx context.Context, e *Enrolment, a *agreement, o bindOptions, now time.Time) (*Bound, error) {
 	// Asked before a key is made and a certificate signed for nothing; what
 	// counts is asked again under the lock.
 	standing, err := s.cfg.Store.Standing(ctx, e.NationalIDMAC, e.SubjectSerial)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.judging(e.DeviceName, r.Replace)(standing); err != nil {
+	if err := s.judging(e.DeviceName, o.replace)(standing); err != nil {
 		return nil, err
 	}
-	b, err := s.prepare(ctx, e, ev, now)
+	b, err := s.prepare(ctx, e, a, now)
 	if err != nil {
 		return nil, err
 	}
-	b.Replace, b.Judge = r.Replace, s.judging(e.DeviceName, r.Replace)
-	b.Audit = s.completionEntries(b, ev, r)
+	b.Replace, b.Judge = o.replace, s.judging(e.DeviceName, o.replace)
+	b.Audit = s.completionEntries(b, a, o.from)
 	if err := s.cfg.Store.Complete(ctx, *b); err != nil {
-		return s.lost(ctx, r, err)
+		return nil, err
 	}
-	s.cfg.Announce(r.Order)
-	if r.Replace && s.cfg.Changed != nil {
+	s.cfg.Announce(e.Order.ID)
+	if o.replace && s.cfg.Changed != nil {
 		s.cfg.Changed()
 	}
-	return s.cfg.Store.Outcome(ctx, r.Order)
+	return s.cfg.Store.Outcome(ctx, e.Order.ID)
 }
 
 // again answers a proof for an order that is completed.
-func (s *Service) again(ctx context.Context, e *Enrolment, r CompleteRequest) (*Bound, error) {
-	if !bytes.Equal(e.Proof, r.Signature) {
+func (s *Service) again(ctx context.Context, e *Enrolment, proof []byte) (*Bound, error) {
+	if !bytes.Equal(e.Proof, proof) {
 		return nil, ErrDone
 	}
-	return s.cfg.Store.Outcome(ctx, r.Order)
+	return s.cfg.Store.Outcome(ctx, e.Order.ID)
 }
 
-// lost explains why Complete found another state: often the same request was
+// lost explains why an order does not wait any more: often the same request was
 // sent twice at once, and the other one has won.
-func (s *Service) lost(ctx context.Context, r CompleteRequest, err error) (*Bound, error) {
-	if !errors.Is(err, order.ErrState) {
-		return nil, err
-	}
-	e, findErr := s.cfg.Store.Find(ctx, r.Order)
+func (s *Service) lost(ctx context.Context, id order.ID, proof []byte, err error) (*Bound, error) {
+	e, findErr := s.cfg.Store.Find(ctx, id)
 	if findErr != nil {
 		return nil, findErr
 	}
 	if e.CompletedAt != nil {
-		return s.again(ctx, e, r)
+		return s.again(ctx, e, proof)
 	}
 	if stateErr := waiting(e.Order, s.now()); stateErr != nil {
 		return nil, stateErr
@@ -181,30 +195,38 @@ func (s *Service) lost(ctx context.Context, r CompleteRequest, err error) (*Boun
 	return nil, err
 }
 
+// neverChecked is the last look at a card whose status nobody could tell when an
+// operator's allowance let it bind: whatever it does next, it is looked at first.
+var neverChecked = time.Unix(0, 0).UTC()
+
 // prepare makes the mobile key and its certificate and gathers what is written.
-func (s *Service) prepare(ctx context.Context, e *Enrolment, ev *evidence, now time.Time) (*Binding, error) {
+func (s *Service) prepare(ctx context.Context, e *Enrolment, a *agreement, now time.Time) (*Binding, error) {
 	key, public, err := s.cfg.Keys.SealNewKey(s.cfg.KeyAlgorithm)
 	if err != nil {
 		return nil, err
 	}
 	citizenID, deviceID := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
 	mobile, err := s.cfg.Issuer.Issue(ctx, issuing.MobileRequest{
-		CitizenID: citizenID, DeviceID: deviceID, KeyID: key.ID, Citizen: ev.card.cert, PublicKey: public,
+		CitizenID: citizenID, DeviceID: deviceID, KeyID: key.ID, Citizen: a.card.cert, PublicKey: public,
 	})
 	if err != nil {
 		return nil, err
 	}
-	cert := ev.card.cert
+	cert := a.card.cert
+	checkedAt := now
+	if len(a.card.result.Allowed) > 0 {
+		checkedAt = neverChecked
+	}
 	c := e.Credential
-	return &Binding{
+	b := &Binding{
 		Order: e.Order.ID, BrowserHash: e.Order.BrowserHash, At: now,
 		Citizen: citizen.Citizen{
 			ID: citizenID, NationalIDMAC: e.NationalIDMAC, SealedNationalID: e.SealedNationalID, SealedName: e.SealedName,
 			SubjectSerial: e.SubjectSerial, UserHandle: e.UserHandle, State: citizen.Active, CreatedAt: now,
 		},
 		Certificate: citizen.Certificate{
-			ID: uuid.Must(uuid.NewV7()), Fingerprint: sha256.Sum256(cert.Raw), DER: cert.Raw, CardNumber: ev.cardNumber,
-			NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, State: citizen.CertificateGood, CheckedAt: now, CreatedAt: now,
+			ID: uuid.Must(uuid.NewV7()), Fingerprint: sha256.Sum256(cert.Raw), DER: cert.Raw, CardNumber: a.cardNumber,
+			NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, State: citizen.CertificateGood, CheckedAt: checkedAt, CreatedAt: now,
 		},
 		Device: citizen.Device{
 			ID: deviceID, EnrolmentID: e.Order.ID.UUID(), CredentialID: c.ID, COSEKey: c.PublicKey, COSEAlgorithm: c.Algorithm,
@@ -212,18 +234,35 @@ func (s *Service) prepare(ctx context.Context, e *Enrolment, ev *evidence, now t
 			BackupEligible: c.BackupEligible, BackupState: c.BackupState, AttestationFormat: c.AttestationFormat, Attested: c.Attested,
 			Name: e.DeviceName, State: citizen.DeviceActive, CreatedAt: now,
 		},
-		Key: key, Mobile: mobile, Statement: e.Statement, Proof: ev.proof, Revocation: ev.revocation, Judge: s.judge,
-	}, nil
+		Key: key, Mobile: mobile, Statement: e.Statement, Proof: a.proof, Revocation: a.revocation, Judge: s.judge, By: a.by,
+	}
+	if a.by != nil {
+		b.Device.AddedByDeviceID = &a.by.Device
+		if s.cfg.Cooldown > 0 {
+			b.Device.CooldownUntil = now.Add(s.cfg.Cooldown)
+		}
+	}
+	return b, nil
 }
 
 // completionEntries are the audit entries of a binding, in the order things happened.
-func (s *Service) completionEntries(b *Binding, ev *evidence, r CompleteRequest) []audit.Entry {
-	entry := func(act audit.Act) audit.Entry { return s.entry(act, b.Order).Device(b.Device.ID).From(r.From.IP) }
-	return []audit.Entry{
+func (s *Service) completionEntries(b *Binding, a *agreement, from order.Origin) []audit.Entry {
+	actor := audit.New(audit.EnrolCompleted).ByBrowser()
+	if a.by != nil {
+		actor = actor.ByCitizen(a.by.CitizenID)
+	}
+	entry := func(act audit.Act) audit.Entry {
+		return s.entry(act, b.Order).By(actor.ActorKind, actor.Actor).Device(b.Device.ID).From(from.IP)
+	}
+	entries := []audit.Entry{
 		entry(audit.KeyCreated).With(audit.KeyPurpose, b.Key.Purpose).With(audit.KeyAlgorithm, string(b.Key.Algorithm)).
 			With(audit.KeyKeyID, b.Key.ID.String()),
-		b.Mobile.Issued().Order(b.Order.UUID()).Client(s.cfg.Client.ID).ByBrowser().From(r.From.IP),
-		entry(audit.DeviceBound).With(audit.KeyFormat, b.Device.AttestationFormat).With(audit.KeyAAGUID, b.Device.AAGUID.String()),
-		entry(audit.EnrolCompleted).With(audit.KeyRevocation, ev.card.checked()),
+		b.Mobile.Issued().Order(b.Order.UUID()).Client(s.cfg.Client.ID).By(actor.ActorKind, actor.Actor).From(from.IP),
+		entry(audit.DeviceBound).With(audit.KeyProof, string(a.kind)).With(audit.KeyFormat, b.Device.AttestationFormat).With(audit.KeyAAGUID, b.Device.AAGUID.String()),
+		entry(audit.EnrolCompleted).With(audit.KeyRevocation, a.card.checked()),
 	}
+	for _, e := range citizen.UnknownAllowed(a.card.result.Allowed) {
+		entries = append(entries, e.By(actor.ActorKind, actor.Actor).Order(b.Order.UUID()).Client(s.cfg.Client.ID).Device(b.Device.ID).From(from.IP))
+	}
+	return entries
 }

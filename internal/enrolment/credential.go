@@ -29,9 +29,17 @@ func (s *Service) CreationOptions(ctx context.Context, id uuid.UUID, challenge [
 	if err != nil {
 		return nil, "", err
 	}
-	// No credentials are excluded: the user handle is always the same, so a phone
-	// that is bound again replaces its old passkey.
-	options, err := s.cfg.RelyingParty.CreationOptions(user, challenge[:], nil)
+	// For a card no credentials are excluded: whoever has one may bind the same
+	// phone anew. A phone adds others, not itself.
+	var exclude [][]byte
+	if e.ProofKind == ProofDevice {
+		adder, err := s.adder(ctx, e)
+		if err != nil {
+			return nil, "", err
+		}
+		exclude = adder.Credentials
+	}
+	options, err := s.cfg.RelyingParty.CreationOptions(user, challenge[:], exclude)
 	return options, user.Name, err
 }
 
@@ -134,7 +142,15 @@ func (s *Service) register(ctx context.Context, e *Enrolment, r CredentialReques
 	if len(c.ID) < minCredentialID {
 		return nil, passkey.ErrMalformed
 	}
-	statement, err := newStatement(e.Order.ID, c, attestation, name, s.cfg.RelyingParty.RPID(), now)
+	var by []byte
+	if e.ProofKind == ProofDevice {
+		adder, err := s.adder(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		by = adder.Device.COSEKey
+	}
+	statement, err := newStatement(e.Order.ID, c, attestation, name, s.cfg.RelyingParty.RPID(), now, by)
 	if err != nil {
 		return nil, err
 	}

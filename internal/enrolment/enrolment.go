@@ -13,6 +13,9 @@
 // card → device → approval → document without trusting our word. The order
 // stays "scanned" until Complete takes it through approved to completed.
 //
+// Instead of the card an earlier phone of the same person may agree (see
+// ProofKind and BeginByPhone); what follows is the same.
+//
 // What is refused changes nothing and leaves one audit entry.
 package enrolment
 
@@ -76,6 +79,10 @@ var (
 	ErrProofContent = fault.New(fault.Unprocessable, "enrol_proof_content")
 	// ErrProofCard: another card signed than the one that began.
 	ErrProofCard = fault.New(fault.Unprocessable, "enrol_proof_card")
+	// ErrProofKind: this binding was begun to be agreed to in another way.
+	ErrProofKind = fault.New(fault.Conflict, "enrol_proof_kind")
+	// ErrAddDepth: this phone stands too far from the card to add another.
+	ErrAddDepth = fault.New(fault.Forbidden, "enrol_add_depth")
 	// ErrDone: the order is completed, with another proof than this one.
 	ErrDone = fault.New(fault.Conflict, "enrol_done")
 )
@@ -83,6 +90,8 @@ var (
 // Enrolment is what an enrol order has gathered so far.
 type Enrolment struct {
 	Order                  *order.Order
+	ProofKind              ProofKind // fixed at the beginning
+	ByDeviceID             uuid.UUID // the phone that began, with ProofDevice
 	NationalIDMAC          []byte
 	SealedNationalID       []byte
 	SealedName             []byte
@@ -93,8 +102,8 @@ type Enrolment struct {
 	CardNumber             string
 	Credential             *passkey.Credential // nil until the phone made it
 	DeviceName             string
-	Statement              []byte // what the card signs; nil until the passkey is there
-	Proof                  []byte // CMS; nil until completed
+	Statement              []byte // what is signed; nil until the passkey is there
+	Proof                  []byte // of ProofKind; nil until completed
 	CreatedAt              time.Time
 	CompletedAt            *time.Time
 }
@@ -113,7 +122,7 @@ type Standing struct {
 // Store keeps enrolments. Each method is one transaction or one read.
 type Store interface {
 	// Begin inserts the order, its enrolment and the entry.
-	Begin(ctx context.Context, e Enrolment, entry audit.Entry) error
+	Begin(ctx context.Context, e Enrolment, entries ...audit.Entry) error
 	// Find reads an enrolment with its order; order.ErrNotFound where there is none.
 	Find(ctx context.Context, id order.ID) (*Enrolment, error)
 	// Standing reads what is known of a national ID's MAC and a subject serial.
@@ -137,6 +146,7 @@ type Store interface {
 type Config struct {
 	Store        Store
 	Losses       LossStore
+	Phones       PhoneStore
 	Vault        *citizen.Vault
 	Validator    *certpath.Validator // the trust store of citizen certificates, with revocation
 	RelyingParty *passkey.RelyingParty
@@ -151,6 +161,11 @@ type Config struct {
 	MaxLifetime time.Duration // of an order in all
 	CardStep    time.Duration // for the card to sign, after the passkey is there; 0: 5 minutes
 	DeviceLimit int           // per citizen; 0: citizen.DefaultDeviceLimit
+	// Cooldown is how long a phone that another phone added may not sign documents
+	// nor manage other phones; 0: not at all.
+	Cooldown time.Duration
+	// Suspend stops a phone whose key seems to be copied; optional.
+	Suspend order.SuspendFunc
 	// KeyAlgorithm of the mobile keys; "" is P-256.
 	KeyAlgorithm keyring.Algorithm
 	Log          *slog.Logger
@@ -166,10 +181,10 @@ type Service struct {
 // New checks the configuration.
 func New(cfg Config) (*Service, error) {
 	switch {
-	case cfg.Store == nil, cfg.Losses == nil, cfg.Vault == nil, cfg.Validator == nil, cfg.RelyingParty == nil, cfg.Keys == nil,
+	case cfg.Store == nil, cfg.Losses == nil, cfg.Phones == nil, cfg.Vault == nil, cfg.Validator == nil, cfg.RelyingParty == nil, cfg.Keys == nil,
 		cfg.Issuer == nil, cfg.Announce == nil, cfg.Log == nil, cfg.Client.ID == uuid.Nil:
 		return nil, errors.New("enrolment: a part is missing from the configuration")
-	case cfg.Lifetime <= 0, cfg.MaxLifetime < cfg.Lifetime, cfg.CardStep < 0, cfg.DeviceLimit < 0:
+	case cfg.Lifetime <= 0, cfg.MaxLifetime < cfg.Lifetime, cfg.CardStep < 0, cfg.DeviceLimit < 0, cfg.Cooldown < 0:
 		return nil, errors.New("enrolment: a time or limit in the configuration is not sensible")
 	}
 	if cfg.CardStep == 0 {

@@ -133,7 +133,7 @@ func (s *Service) newLoss(ctx context.Context, r LossRequest) (*Loss, string, er
 		return nil, "", ErrCertificate
 	}
 	now := s.now()
-	card, err := s.readCard(ctx, r.Certificate, now)
+	card, err := s.readCard(ctx, r.Certificate, now, forLoss)
 	if err != nil {
 		return nil, "", err
 	}
@@ -189,7 +189,7 @@ func (s *Service) endLoss(ctx context.Context, id uuid.UUID, r CompleteRequest, 
 	}
 	fingerprint := sha256.Sum256(l.Certificate)
 	ev, err := s.checkCard(ctx, &Enrolment{Certificate: l.Certificate, CertificateFingerprint: fingerprint[:], Statement: l.Statement,
-		CardNumber: l.CardNumber}, r, now)
+		CardNumber: l.CardNumber}, r, now, forLoss)
 	if err != nil {
 		return nil, err
 	}

@@ -14,11 +14,14 @@ import (
 	"sealgate/internal/passkey"
 )
 
-// StatementPurpose is the purpose of every statement that a card signs here. A
-// signature over anything else binds nothing.
-const StatementPurpose = "sealgate/bind-device"
+// The purposes of statements: one for each kind of proof, so that a signature
+// for one is none for another. A signature over anything else binds nothing.
+const (
+	StatementPurpose = "sealgate/bind-device" // a card signs it
+	DevicePurpose    = "sealgate/add-device"  // an earlier phone signs it
+)
 
-// Statement is what the card signs: this passkey, on this phone, may act for
+// Statement is what is agreed to: this passkey, on this phone, may act for
 // the holder of this card. It is kept and signed as RFC 8785 canonical JSON.
 type Statement struct {
 	Version int      `json:"v"`
@@ -29,11 +32,13 @@ type Statement struct {
 	CredentialThumbprint string `json:"credential_thumbprint"`
 	CredentialID         string `json:"credential_id"` // base64url without padding
 	// Registration is RegistrationHash of how the passkey was made, base64url
-	// without padding: the card signs over it, so that nothing of it can be
+	// without padding: it is signed over, so that nothing of it can be
 	// changed later, not even what an attestation of form "none" leaves unsigned.
 	Registration string `json:"registration"`
 	DeviceName   string `json:"device_name"`
 	RPID         string `json:"rp_id"`
+	// ByThumbprint is the thumbprint of the earlier phone's key; only where one agrees.
+	ByThumbprint string `json:"by_thumbprint,omitempty"`
 	Time         string `json:"time"`  // RFC 3339, UTC, milliseconds: when the passkey was made
 	Nonce        string `json:"nonce"` // 32 random bytes, base64url without padding
 }
@@ -45,8 +50,17 @@ func RegistrationHash(a *passkey.Attestation) [32]byte {
 	return sha256.Sum256(append(object[:], client[:]...))
 }
 
-// newStatement gives the bytes to be signed.
-func newStatement(id order.ID, c *passkey.Credential, a *passkey.Attestation, deviceName, rpID string, at time.Time) ([]byte, error) {
+// newStatement gives the bytes to be signed. by is the COSE key of the phone
+// that has to agree; nil for a card.
+func newStatement(id order.ID, c *passkey.Credential, a *passkey.Attestation, deviceName, rpID string, at time.Time, by []byte) ([]byte, error) {
+	purpose, byThumbprint := StatementPurpose, ""
+	if by != nil {
+		sum, err := passkey.Thumbprint(by)
+		if err != nil {
+			return nil, err
+		}
+		purpose, byThumbprint = DevicePurpose, base64.RawURLEncoding.EncodeToString(sum[:])
+	}
 	thumbprint, err := passkey.Thumbprint(c.PublicKey)
 	if err != nil {
 		return nil, err
@@ -55,11 +69,11 @@ func newStatement(id order.ID, c *passkey.Credential, a *passkey.Attestation, de
 	nonce := make([]byte, 32)
 	_, _ = rand.Read(nonce) // never fails (crypto/rand)
 	raw, err := json.Marshal(Statement{
-		Version: 1, Purpose: StatementPurpose, Order: id,
+		Version: 1, Purpose: purpose, Order: id,
 		CredentialThumbprint: base64.RawURLEncoding.EncodeToString(thumbprint[:]),
 		CredentialID:         base64.RawURLEncoding.EncodeToString(c.ID),
 		Registration:         base64.RawURLEncoding.EncodeToString(registration[:]),
-		DeviceName:           deviceName, RPID: rpID,
+		DeviceName:           deviceName, RPID: rpID, ByThumbprint: byThumbprint,
 		Time:  at.UTC().Format("2006-01-02T15:04:05.000Z"),
 		Nonce: base64.RawURLEncoding.EncodeToString(nonce),
 	})
@@ -83,7 +97,7 @@ func ParseStatement(raw []byte) (*Statement, error) {
 		return nil, fmt.Errorf("enrolment: statement: %w", err)
 	}
 	id, err := order.ParseID(st.Order)
-	if err != nil || st.Version != 1 || st.Purpose != StatementPurpose {
+	if err != nil || st.Version != 1 || st.Purpose != StatementPurpose && st.Purpose != DevicePurpose {
 		return nil, fmt.Errorf("enrolment: not a statement that binds a device")
 	}
 	st.Statement.Order = id

@@ -3,6 +3,9 @@
 //
 //	card → statement → credential → approval → content → documents → signatures
 //
+// A phone may have been added by an earlier one instead of the card: then that
+// phone's own binding is nested in the file, and so on down to a card.
+//
 // without us, without a network and years later. api/EVIDENCE.md describes the
 // file and how to follow it by hand.
 //
@@ -20,11 +23,23 @@ import (
 	"sealgate/internal/fault"
 )
 
-// Type and Version say what the file is.
+// Type and Version say what the file is. Files of version 1 know no proof but
+// the card's and have it in Card.Proof; they can be read for good.
 const (
 	Type    = "sealgate.evidence"
-	Version = 1
+	Version = 2
 )
+
+// Kinds of proofs that a person agreed to a binding. They are those of package
+// enrolment.
+const (
+	KindCard   = "card"   // the citizen's card signed the statement
+	KindDevice = "device" // an earlier phone of the same person did
+)
+
+// MaxDepth is how many bindings one bundle may hold, one in another: a phone,
+// the phone that added it, and so on to the card.
+const MaxDepth = 4
 
 // Bounds on a bundle.
 const (
@@ -54,11 +69,10 @@ var (
 // Bundle is the evidence of one approval. Byte strings are base64url without
 // padding in JSON.
 type Bundle struct {
-	Type         string        `json:"type"` // Type
-	Version      int           `json:"v"`    // Version
-	Card         *Card         `json:"card"`
-	Registration *Registration `json:"registration"`
-	Approval     *Approval     `json:"approval"`
+	Type     string    `json:"type"` // Type
+	Version  int       `json:"v"`    // Version
+	Binding            // of the phone that approved
+	Approval *Approval `json:"approval"`
 	// Mobile and Signatures are there for sign orders.
 	Mobile     *Mobile     `json:"mobile,omitempty"`
 	Signatures []Signature `json:"signatures,omitempty"`
@@ -68,15 +82,36 @@ type Bundle struct {
 	SHA256 Bytes `json:"sha256"`
 }
 
-// Card is the citizen certificate that bound the phone.
+// Binding is how a phone came to stand for a citizen.
+type Binding struct {
+	Card         *Card         `json:"card"`
+	Registration *Registration `json:"registration"`
+	Proof        *Proof        `json:"proof,omitempty"` // not in version 1
+}
+
+// Proof is how the person agreed to the binding.
+type Proof struct {
+	Kind string `json:"kind"` // KindCard, KindDevice
+	// CMS is the card's SignedData with the statement inside.
+	CMS Bytes `json:"cms,omitempty"`
+	// A phone's assertion, whose challenge is the hash of the statement.
+	Statement         Bytes `json:"statement,omitempty"`
+	AuthenticatorData Bytes `json:"authenticator_data,omitempty"`
+	ClientDataJSON    Bytes `json:"client_data_json,omitempty"`
+	Signature         Bytes `json:"signature,omitempty"`
+	// By is the binding of the phone that agreed.
+	By *Binding `json:"by,omitempty"`
+}
+
+// Card is the citizen certificate that stands behind the phone.
 type Card struct {
 	Certificate Bytes `json:"certificate"` // DER
 	// Issuers lead from the certificate to the anchor, without it.
 	Issuers []Bytes `json:"issuers"`
 	// Revocation is what was known of each certificate when the phone was bound.
 	Revocation []Answer `json:"revocation"`
-	// Proof is the card's CMS SignedData with the statement inside.
-	Proof Bytes `json:"proof"`
+	// Proof is Proof.CMS in files of version 1.
+	Proof Bytes `json:"proof,omitempty"`
 }
 
 // Answer is one answer about the status of one certificate.
@@ -123,12 +158,8 @@ type Signature struct {
 
 // Rows are what is stored of one approval.
 type Rows struct {
-	Order uuid.UUID
-	// The binding of the device.
-	CardCertificate, Proof            []byte
-	Revocation                        []Answer
-	EnrolContent                      []byte // nil when the enrol order was purged
-	AttestationObject, EnrolClient    []byte
+	Order                             uuid.UUID
+	Binding                           BindingRows
 	CredentialID, COSEKey             []byte
 	Content                           []byte
 	LeftOut                           []int
@@ -139,6 +170,17 @@ type Rows struct {
 	MobileCertificate []byte
 	MobileIssuers     [][]byte
 	Signatures        []Signature
+}
+
+// BindingRows are what is stored of the binding of one device.
+type BindingRows struct {
+	CardCertificate                []byte
+	Revocation                     []Answer
+	EnrolContent                   []byte // nil when the enrol order was purged
+	AttestationObject, EnrolClient []byte
+	// Proof as a bundle has it, but for By; the card's message as it came.
+	Proof Proof
+	By    *BindingRows // of the device that agreed
 }
 
 // Store reads what is kept.
@@ -178,10 +220,12 @@ func (b *Builder) bundle(r *Rows) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
+	binding, err := b.binding(&r.Binding, 1)
+	if err != nil {
+		return nil, err
+	}
 	out := &Bundle{
-		Type: Type, Version: Version,
-		Card:         &Card{Certificate: r.CardCertificate, Issuers: pathOf(r.CardCertificate, b.issuers), Revocation: r.Revocation, Proof: r.Proof},
-		Registration: &Registration{Content: r.EnrolContent, AttestationObject: r.AttestationObject, ClientDataJSON: r.EnrolClient},
+		Type: Type, Version: Version, Binding: *binding,
 		Approval: &Approval{
 			Content: r.Content, LeftOut: r.LeftOut, CredentialID: r.CredentialID, COSEKey: r.COSEKey, RPID: r.RPID, Origin: client.Origin,
 			AuthenticatorData: r.AuthenticatorData, ClientDataJSON: r.ClientDataJSON, Signature: r.Signature,
@@ -191,14 +235,31 @@ func (b *Builder) bundle(r *Rows) (*Bundle, error) {
 	if out.Approval.LeftOut == nil {
 		out.Approval.LeftOut = []int{}
 	}
-	if out.Card.Revocation == nil {
-		out.Card.Revocation = []Answer{}
-	}
 	if len(r.MobileCertificate) > 0 {
 		out.Mobile = &Mobile{Certificate: r.MobileCertificate, Issuers: pathOf(r.MobileCertificate, r.MobileIssuers)}
 	}
-	if out.Card.Proof, err = plainProof(r.Proof, r.CardCertificate); err != nil {
-		return nil, err
-	}
 	return out, out.Seal()
+}
+
+func (b *Builder) binding(r *BindingRows, depth int) (*Binding, error) {
+	if depth > MaxDepth {
+		return nil, errors.New("evidence: more bindings in a row than a bundle can hold")
+	}
+	proof := r.Proof
+	out := &Binding{
+		Card:         &Card{Certificate: r.CardCertificate, Issuers: pathOf(r.CardCertificate, b.issuers), Revocation: r.Revocation},
+		Registration: &Registration{Content: r.EnrolContent, AttestationObject: r.AttestationObject, ClientDataJSON: r.EnrolClient},
+		Proof:        &proof,
+	}
+	if out.Card.Revocation == nil {
+		out.Card.Revocation = []Answer{}
+	}
+	var err error
+	if proof.Kind == KindCard {
+		proof.CMS, err = plainProof(proof.CMS, r.CardCertificate)
+	}
+	if err == nil && r.By != nil {
+		proof.By, err = b.binding(r.By, depth+1)
+	}
+	return out, err
 }

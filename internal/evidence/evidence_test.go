@@ -20,11 +20,37 @@ import (
 
 func small() *Bundle {
 	b := &Bundle{Type: Type, Version: Version,
-		Card:         &Card{Certificate: []byte{1}, Issuers: []Bytes{}, Revocation: []Answer{{Certificate: make([]byte, 32), Source: "crl", SHA256: make([]byte, 32)}}, Proof: []byte{1}},
-		Registration: &Registration{AttestationObject: []byte{1}, ClientDataJSON: []byte{1}},
+		Binding: *binding(),
 		Approval: &Approval{Content: []byte("{}"), LeftOut: []int{1}, CredentialID: []byte{1}, COSEKey: []byte{1}, RPID: "a.example",
 			Origin: "https://a.example", AuthenticatorData: []byte{1}, ClientDataJSON: []byte(`{}`), Signature: []byte{1}},
 		Mobile: &Mobile{Certificate: []byte{1}, Issuers: []Bytes{{1}}}, Signatures: []Signature{{Document: 0, CMS: []byte{1, 2, 3}}}}
+	_ = b.Seal()
+	return b
+}
+
+func binding() *Binding {
+	return &Binding{
+		Card:         &Card{Certificate: []byte{1}, Issuers: []Bytes{}, Revocation: []Answer{{Certificate: make([]byte, 32), Source: "crl", SHA256: make([]byte, 32)}}},
+		Registration: &Registration{AttestationObject: []byte{1}, ClientDataJSON: []byte{1}},
+		Proof:        &Proof{Kind: KindCard, CMS: []byte{1}}}
+}
+
+// added is a bundle of a phone that was added by another, so many times over.
+func added(times int) *Bundle {
+	b := small()
+	for range times {
+		by := b.Binding
+		b.Binding = *binding()
+		b.Proof = &Proof{Kind: KindDevice, Statement: []byte(`{}`), AuthenticatorData: []byte{1}, ClientDataJSON: []byte(`{}`), Signature: []byte{1}, By: &by}
+	}
+	_ = b.Seal()
+	return b
+}
+
+// first is a file of version 1, as it was made before phones could add phones.
+func first() *Bundle {
+	b := small()
+	b.Version, b.Card.Proof, b.Proof = 1, b.Proof.CMS, nil
 	_ = b.Seal()
 	return b
 }
@@ -43,6 +69,11 @@ func TestParse(t *testing.T) {
 	if _, err := Parse([]byte(good)); err != nil {
 		t.Fatal(err)
 	}
+	for name, b := range map[string]*Bundle{"version 1": first(), "added by a phone": added(1), "the longest row": added(MaxDepth - 1)} {
+		if _, err := Parse([]byte(encoded(t, b))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	var pretty strings.Builder
 	e := json.NewEncoder(&pretty)
 	e.SetIndent("", "  ")
@@ -56,17 +87,24 @@ func TestParse(t *testing.T) {
 		"nothing":             "",
 		"null":                "null",
 		"another type":        strings.Replace(good, Type, "sealgate.approval", 1),
-		"another version":     strings.Replace(good, `"v":1`, `"v":2`, 1),
-		"a member more":       strings.Replace(good, `"v":1`, `"v":1,"x":1`, 1),
-		"a member twice":      strings.Replace(good, `"v":1`, `"v":1,"v":1`, 1),
-		"another order":       strings.Replace(good, `"type":"sealgate.evidence","v":1`, `"v":1,"type":"sealgate.evidence"`, 1),
+		"another version":     strings.Replace(good, `"v":2`, `"v":3`, 1),
+		"an older version":    strings.Replace(good, `"v":2`, `"v":1`, 1),
+		"a member more":       strings.Replace(good, `"v":2`, `"v":2,"x":1`, 1),
+		"a member twice":      strings.Replace(good, `"v":2`, `"v":2,"v":2`, 1),
+		"another order":       strings.Replace(good, `"type":"sealgate.evidence","v":2`, `"v":2,"type":"sealgate.evidence"`, 1),
 		"a name in capitals":  strings.Replace(good, `"card"`, `"Card"`, 1),
 		"padding":             strings.Replace(good, `"rp_id"`, `"rp_id"`, 1) + "=",
 		"something behind it": good + "{}",
-		"trailing bits":       strings.Replace(good, `"proof":"AQ"`, `"proof":"AR"`, 1),
-		"a line end inside":   strings.Replace(good, `"proof":"AQ"`, `"proof":"A\nQ"`, 1),
+		"trailing bits":       strings.Replace(good, `"cms":"AQ"`, `"cms":"AR"`, 1),
+		"a line end inside":   strings.Replace(good, `"cms":"AQ"`, `"cms":"A\nQ"`, 1),
 		"an escape":           strings.Replace(good, `"a.example"`, `"\u0061.example"`, 1),
 		"no card":             strings.Replace(good, `"card":`, `"card":null,"x":`, 1),
+		"no proof":            strings.Replace(good, `"proof":{"kind":"card","cms":"AQ"},`, "", 1),
+		"a proof too old":     strings.Replace(encoded(t, first()), `"v":1`, `"v":2`, 1),
+		"an unknown kind":     strings.Replace(good, `"kind":"card"`, `"kind":"word"`, 1),
+		"a kind of another":   strings.Replace(good, `"kind":"card"`, `"kind":"device"`, 1),
+		"no earlier phone":    strings.Replace(encoded(t, added(1)), `"by":`, `"by":null,"x":`, 1),
+		"phones without end":  encoded(t, added(MaxDepth)),
 		"no list":             strings.Replace(good, `"left_out":[1]`, `"left_out":null`, 1),
 		"a short hash":        strings.Replace(good, strings.Repeat("A", 43), "AQ", 1),
 		"empty signatures":    strings.Replace(good, `[{"document":0,"cms":"AQID"}]`, `[]`, 1),
@@ -118,6 +156,8 @@ func testRoot(t testing.TB) *x509.Certificate {
 
 func FuzzVerify(f *testing.F) {
 	f.Add([]byte(encoded(f, small())))
+	f.Add([]byte(encoded(f, first())))
+	f.Add([]byte(encoded(f, added(2))))
 	f.Add([]byte(`{"type":"sealgate.evidence","v":1}`))
 	root := testRoot(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -85,67 +85,128 @@ func Parse(raw []byte) (*Bundle, error) {
 // bounds checks what has to be there, and how much of it.
 func (b *Bundle) bounds() error {
 	switch {
-	case b.Type != Type || b.Version != Version:
+	case b.Type != Type || b.Version < 1 || b.Version > Version:
 		return fmt.Errorf("type %.40q, version %d", b.Type, b.Version)
-	case b.Card == nil || b.Registration == nil || b.Approval == nil:
-		return errors.New("card, registration or approval is missing")
-	case len(b.Card.Revocation) > maxRevocation || len(b.Signatures) > maxSignatures || len(b.Approval.LeftOut) > maxLeftOut:
+	case b.Approval == nil:
+		return errors.New("the approval is missing")
+	case len(b.Signatures) > maxSignatures || len(b.Approval.LeftOut) > maxLeftOut:
 		return errors.New("a list is too long")
-	case b.Card.Issuers == nil || b.Card.Revocation == nil || b.Approval.LeftOut == nil || b.Mobile != nil && b.Mobile.Issuers == nil:
+	case b.Approval.LeftOut == nil || b.Mobile != nil && b.Mobile.Issuers == nil:
 		return errors.New("a list is missing")
 	case len(b.Approval.RPID) > maxText || len(b.Approval.Origin) > maxText:
 		return errors.New("rp_id or origin is too long")
 	case b.Signatures != nil && len(b.Signatures) == 0, b.Signatures != nil && b.Mobile == nil:
 		return errors.New("signatures without their certificate")
 	}
+	if err := b.Binding.bounds(b.Version, 1); err != nil {
+		return err
+	}
 	return errors.Join(b.sizes()...)
 }
 
-func (b *Bundle) sizes() []error {
-	var bad []error
-	size := func(name string, v Bytes, least, most int) {
-		if len(v) < least || len(v) > most {
-			bad = append(bad, fmt.Errorf("%s has %d bytes", name, len(v)))
-		}
+// bounds checks a binding, and the one inside it.
+func (b *Binding) bounds(version, depth int) error {
+	switch {
+	case depth > MaxDepth:
+		return errors.New("too many bindings in a row")
+	case b.Card == nil || b.Registration == nil:
+		return errors.New("card or registration is missing")
+	case len(b.Card.Revocation) > maxRevocation:
+		return errors.New("a list is too long")
+	case b.Card.Issuers == nil || b.Card.Revocation == nil:
+		return errors.New("a list is missing")
+	case (version == 1) != (b.Proof == nil), (version == 1) != (b.Card.Proof != nil):
+		return errors.New("the proof is not where this version has it")
 	}
-	issuers := func(list []Bytes) {
-		if len(list) > maxIssuers {
-			bad = append(bad, errors.New("too many issuers"))
-		}
-		for _, c := range list {
-			size("an issuer", c, 1, maxCertificate)
-		}
+	var s sizer
+	b.sizes(&s)
+	if err := errors.Join(s...); err != nil || version == 1 {
+		return err
 	}
-	size("the card's certificate", b.Card.Certificate, 1, maxCertificate)
-	size("the card's proof", b.Card.Proof, 1, maxProof)
-	issuers(b.Card.Issuers)
+	return b.Proof.bounds(version, depth)
+}
+
+// bounds checks that a proof has what its kind has, and nothing else.
+func (p *Proof) bounds(version, depth int) error {
+	var s sizer
+	s.size("the proof", p.CMS, 0, maxProof)
+	s.size("the statement", p.Statement, 0, maxOther)
+	s.size("the authenticator data of the proof", p.AuthenticatorData, 0, maxOther)
+	s.size("the client data of the proof", p.ClientDataJSON, 0, maxClientData)
+	s.size("the signature of the proof", p.Signature, 0, maxOther)
+	if len(s) > 0 {
+		return errors.Join(s...)
+	}
+	device := p.Statement != nil || p.AuthenticatorData != nil || p.ClientDataJSON != nil || p.Signature != nil || p.By != nil
+	switch p.Kind {
+	case KindCard:
+		if len(p.CMS) == 0 || device {
+			return errors.New("not the proof of a card")
+		}
+	case KindDevice:
+		if p.CMS != nil || len(p.Statement) == 0 || len(p.AuthenticatorData) == 0 || len(p.ClientDataJSON) == 0 || len(p.Signature) == 0 || p.By == nil {
+			return errors.New("not the proof of a phone")
+		}
+		return p.By.bounds(version, depth+1)
+	default:
+		return fmt.Errorf("a proof of kind %.20q", p.Kind)
+	}
+	return nil
+}
+
+// sizer gathers what is too short or too long.
+type sizer []error
+
+func (s *sizer) size(name string, v Bytes, least, most int) {
+	if len(v) < least || len(v) > most {
+		*s = append(*s, fmt.Errorf("%s has %d bytes", name, len(v)))
+	}
+}
+
+func (s *sizer) issuers(list []Bytes) {
+	if len(list) > maxIssuers {
+		*s = append(*s, errors.New("too many issuers"))
+	}
+	for _, c := range list {
+		s.size("an issuer", c, 1, maxCertificate)
+	}
+}
+
+func (b *Binding) sizes(s *sizer) {
+	s.size("the card's certificate", b.Card.Certificate, 1, maxCertificate)
+	s.size("the card's proof", b.Card.Proof, 0, maxProof)
+	s.issuers(b.Card.Issuers)
 	for _, a := range b.Card.Revocation {
-		size("the hash of a certificate", a.Certificate, 32, 32)
+		s.size("the hash of a certificate", a.Certificate, 32, 32)
 		if len(a.Answer) > 0 && len(a.SHA256) > 0 {
-			bad = append(bad, errors.New("an answer and its hash"))
+			*s = append(*s, errors.New("an answer and its hash"))
 		}
 		if len(a.Answer) == 0 {
-			size("the hash of an answer", a.SHA256, 32, 32)
+			s.size("the hash of an answer", a.SHA256, 32, 32)
 		}
-		size("an answer", a.Answer, 0, maxAnswer)
+		s.size("an answer", a.Answer, 0, maxAnswer)
 	}
-	size("the enrol order's content", b.Registration.Content, 0, maxContent)
-	size("the attestation object", b.Registration.AttestationObject, 1, maxAttestation)
-	size("the registration's client data", b.Registration.ClientDataJSON, 1, maxClientData)
+	s.size("the enrol order's content", b.Registration.Content, 0, maxContent)
+	s.size("the attestation object", b.Registration.AttestationObject, 1, maxAttestation)
+	s.size("the registration's client data", b.Registration.ClientDataJSON, 1, maxClientData)
+}
+
+func (b *Bundle) sizes() []error {
+	var s sizer
 	a := b.Approval
-	size("the content", a.Content, 1, maxContent)
-	size("the client data", a.ClientDataJSON, 1, maxClientData)
+	s.size("the content", a.Content, 1, maxContent)
+	s.size("the client data", a.ClientDataJSON, 1, maxClientData)
 	for _, v := range []Bytes{a.CredentialID, a.COSEKey, a.AuthenticatorData, a.Signature} {
-		size("a part of the approval", v, 1, maxOther)
+		s.size("a part of the approval", v, 1, maxOther)
 	}
 	if b.Mobile != nil {
-		size("the mobile certificate", b.Mobile.Certificate, 1, maxCertificate)
-		issuers(b.Mobile.Issuers)
+		s.size("the mobile certificate", b.Mobile.Certificate, 1, maxCertificate)
+		s.issuers(b.Mobile.Issuers)
 	}
-	for _, s := range b.Signatures {
-		size("a signature", s.CMS, 1, maxSignature)
+	for _, one := range b.Signatures {
+		s.size("a signature", one.CMS, 1, maxSignature)
 	}
-	return bad
+	return s
 }
 
 // pathOf picks, from the certificates that are known, those that lead from a

@@ -22,12 +22,17 @@ const (
 	LinkRevocation   = "card-revocation"         // nobody in that path was revoked, by kept answers
 	LinkStatement    = "card-statement"          // the card signed a statement naming this credential
 	LinkRegistration = "credential-registration" // the credential was made by a passkey registration for this relying party
+	LinkDeviceProof  = "device-statement"        // an earlier phone signed a statement naming this credential
 	LinkApproval     = "device-approval"         // the credential signed, with user verification
 	LinkContent      = "content"                 // what it signed is this content
 	LinkDocuments    = "documents"               // the content names these documents
 	LinkMobile       = "mobile-certificate"      // the signing certificate leads to a service anchor and names the same person
 	LinkSignatures   = "signatures"              // its key signed each document that was not left out
 )
+
+// AddedBy goes before the names of the links of the phone that added this one,
+// once more for each further phone.
+const AddedBy = "added-by/"
 
 // Link is one step of the chain.
 type Link struct {

@@ -8,13 +8,16 @@ import (
 	"time"
 
 	"sealgate/internal/cms"
-	"sealgate/internal/passkey"
 )
 
-// statementPurpose is enrolment.StatementPurpose: what a card signs to bind a phone.
-const statementPurpose = "sealgate/bind-device"
+// What is signed to bind a phone: enrolment.StatementPurpose by a card,
+// enrolment.DevicePurpose by an earlier phone.
+const (
+	statementPurpose = "sealgate/bind-device"
+	devicePurpose    = "sealgate/add-device"
+)
 
-// statement is what the card signed (package enrolment makes it).
+// statement is what was signed (package enrolment makes it).
 type statement struct {
 	Version      int    `json:"v"`
 	Purpose      string `json:"purpose"`
@@ -23,6 +26,7 @@ type statement struct {
 	CredentialID string `json:"credential_id"`
 	Registration string `json:"registration"`
 	RPID         string `json:"rp_id"`
+	ByThumbprint string `json:"by_thumbprint"` // of the earlier phone's key
 	Time         string `json:"time"`
 
 	at           time.Time
@@ -54,7 +58,7 @@ func readProof(der []byte, card *x509.Certificate) (*statement, error) {
 	if len(sd.Signers) != 1 || !sd.Attached || !sd.ContentType.Equal(cms.OIDData) {
 		return nil, errors.New("the proof is not one signature with its content inside")
 	}
-	st, err := readStatement(sd.Content)
+	st, err := readStatement(sd.Content, statementPurpose)
 	if err != nil {
 		return nil, err
 	}
@@ -72,13 +76,22 @@ func readProof(der []byte, card *x509.Certificate) (*statement, error) {
 	return st, err
 }
 
-func readStatement(raw []byte) (*statement, error) {
+// readDeviceStatement reads what an earlier phone signed.
+func readDeviceStatement(raw []byte) (*statement, error) {
+	st, err := readStatement(raw, devicePurpose)
+	if err == nil && st.registration == nil {
+		err = errors.New("the statement does not name the registration")
+	}
+	return st, err
+}
+
+func readStatement(raw []byte, purpose string) (*statement, error) {
 	st := &statement{}
 	if err := json.Unmarshal(raw, st); err != nil {
-		return nil, errors.New("the card signed no statement")
+		return nil, errors.New("what was signed is no statement")
 	}
-	if st.Version != 1 || st.Purpose != statementPurpose {
-		return nil, errors.New("the card signed something that binds no phone")
+	if st.Version != 1 || st.Purpose != purpose {
+		return nil, errors.New("what was signed binds no phone")
 	}
 	var err error
 	if st.at, err = time.Parse(time.RFC3339, st.Time); err != nil {
@@ -90,22 +103,4 @@ func readStatement(raw []byte) (*statement, error) {
 		}
 	}
 	return st, nil
-}
-
-// statementNames compares the statement with the approval's credential.
-func (v *verification) statementNames() error {
-	a := v.b.Approval
-	thumbprint, err := passkey.Thumbprint(a.COSEKey)
-	if err != nil {
-		return err
-	}
-	switch {
-	case v.st.Thumbprint != strict.EncodeToString(thumbprint[:]):
-		return errors.New("the statement names another key")
-	case v.st.CredentialID != strict.EncodeToString(a.CredentialID):
-		return errors.New("the statement names another credential")
-	case v.st.RPID != a.RPID:
-		return errors.New("the statement names another relying party")
-	}
-	return nil
 }

@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -16,7 +14,6 @@ import (
 
 	"sealgate/internal/certpath"
 	"sealgate/internal/passkey"
-	"sealgate/internal/signing"
 )
 
 // Options are what a verifier brings from elsewhere.
@@ -43,13 +40,11 @@ type Document struct {
 
 // verification is one run of Verify.
 type verification struct {
-	o        Options
-	b        *Bundle
-	report   *Report
-	card     *x509.Certificate
-	st       *statement // nil when the proof cannot be read
-	content  *content   // nil when the content cannot be read
-	cardPath []*x509.Certificate
+	o       Options
+	b       *Bundle
+	report  *Report
+	card    *x509.Certificate // nil when it cannot be read
+	content *content          // nil when the content cannot be read
 }
 
 // Verify follows the chain in the file raw from end to end and tells of each
@@ -66,8 +61,7 @@ func Verify(ctx context.Context, raw []byte, o Options) (*Report, error) {
 		return v.report.finish(), nil
 	}
 	v.report.judge(LinkForm, "the file is whole", v.form())
-	v.judgeCard(ctx)
-	v.report.judge(LinkRegistration, "the passkey was made for this relying party with user verification", v.registration())
+	v.card = v.judgeBinding(ctx, &v.b.Binding, "").card
 	v.report.judge(LinkApproval, "the credential signed, with user verification", v.approval())
 	v.report.judge(LinkContent, "what was signed is this content", v.readContent())
 	if v.content != nil && v.content.Kind == "sign" {
@@ -84,59 +78,6 @@ func (v *verification) form() error {
 		err = errors.New("the file was changed: its hash is another")
 	}
 	return err
-}
-
-// judgeCard looks at the card: chain, revocation, statement.
-func (v *verification) judgeCard(ctx context.Context) {
-	var err error
-	if v.card, err = x509.ParseCertificate(v.b.Card.Certificate); err != nil {
-		for _, link := range []string{LinkCardChain, LinkRevocation, LinkStatement} {
-			v.report.add(link, Failed, "the citizen certificate cannot be read")
-		}
-		return
-	}
-	var statementErr error
-	v.st, statementErr = readProof(v.b.Card.Proof, v.card)
-	at := v.o.At
-	if v.st != nil {
-		v.report.BoundAt = v.st.at
-		if at.IsZero() {
-			at = v.st.at
-		}
-	}
-	chainErr := v.chain(ctx, at)
-	reason := "the citizen certificate leads to a given anchor"
-	if !at.IsZero() {
-		reason += " at " + at.UTC().Format(time.RFC3339)
-	}
-	v.report.judge(LinkCardChain, reason, chainErr)
-	if chainErr != nil {
-		v.report.add(LinkRevocation, Indeterminate, "there is no chain whose revocation could be judged")
-	} else {
-		v.report.judge(LinkRevocation, "kept answers say that nobody in the chain was revoked", v.revocation(ctx, at))
-	}
-	if statementErr == nil {
-		statementErr = v.statementNames()
-	}
-	v.report.judge(LinkStatement, "the card signed a statement that names this credential", statementErr)
-}
-
-// chain builds the card's path and sees that the bundle's issuers are its CAs.
-func (v *verification) chain(ctx context.Context, at time.Time) error {
-	if at.IsZero() {
-		return missing("without a statement there is no time to judge for")
-	}
-	if _, err := certpath.ParseCitizen(v.card); err != nil {
-		return errors.New("not a citizen certificate")
-	}
-	path, err := path(ctx, v.card, v.b.Card.Issuers, v.o.Anchors, at, certpath.CitizenProfile(), nil)
-	if err != nil {
-		return err
-	}
-	v.cardPath = path.Path
-	sum := sha256.Sum256(path.Anchor.Raw)
-	v.report.Anchor = hex.EncodeToString(sum[:])
-	return nil
 }
 
 // path validates with nothing but what is given. Each issuer of the bundle must
@@ -172,41 +113,6 @@ func path(ctx context.Context, leaf *x509.Certificate, issuers []Bytes, anchors 
 	return result, nil
 }
 
-// revocation judges the kept answers, each of which must have said something.
-func (v *verification) revocation(ctx context.Context, at time.Time) error {
-	stored := []certpath.StoredEvidence{}
-	absent := false
-	for _, a := range v.b.Card.Revocation {
-		raw := v.answer(a)
-		if raw == nil {
-			absent = true
-			continue
-		}
-		stored = append(stored, certpath.StoredEvidence{Source: a.Source, Raw: raw})
-	}
-	result, err := path(ctx, v.card, v.b.Card.Issuers, v.o.Anchors, at, certpath.CitizenProfile(), stored)
-	switch {
-	case err != nil && absent && errors.Is(err, certpath.ErrStatusUnknown):
-		return missing("a revocation list is named by its hash alone; bring it from the CA's archive")
-	case err != nil:
-		return err
-	case len(v.b.Card.Revocation) == 0:
-		return missing("no answer was kept")
-	}
-	for _, a := range v.b.Card.Revocation {
-		if raw := v.answer(a); raw != nil && !slices.ContainsFunc(result.Revocation, func(e certpath.Evidence) bool {
-			sum := sha256.Sum256(e.Certificate.Raw)
-			return bytes.Equal(e.Raw, raw) && bytes.Equal(sum[:], a.Certificate) && e.Source == a.Source
-		}) {
-			return errors.New("a kept answer does not speak of the certificate that it is said to speak of")
-		}
-	}
-	if absent {
-		return missing("a revocation list is named by its hash alone; bring it from the CA's archive")
-	}
-	return nil
-}
-
 // answer gives the bytes of an answer, from the bundle or from the options.
 func (v *verification) answer(a Answer) []byte {
 	if len(a.Answer) > 0 {
@@ -216,53 +122,6 @@ func (v *verification) answer(a Answer) []byte {
 		if sum := sha256.Sum256(raw); bytes.Equal(sum[:], a.SHA256) {
 			return raw
 		}
-	}
-	return nil
-}
-
-// registration judges how the passkey was made.
-func (v *verification) registration() error {
-	r, a := v.b.Registration, v.b.Approval
-	if v.st != nil && v.st.registration != nil {
-		object, client := sha256.Sum256(r.AttestationObject), sha256.Sum256(r.ClientDataJSON)
-		if sum := sha256.Sum256(append(object[:], client[:]...)); !bytes.Equal(sum[:], v.st.registration) {
-			return errors.New("the card signed over another registration")
-		}
-	}
-	client, err := readClientData(r.ClientDataJSON)
-	if err != nil {
-		return err
-	}
-	challenge, err := client.challenge()
-	if err != nil {
-		return err
-	}
-	if err := ofRelyingParty(client.Origin, a.RPID); err != nil {
-		return err
-	}
-	made, err := passkey.VerifyRegistrationOffline(passkey.RegistrationEvidence{AttestationObject: r.AttestationObject,
-		ClientDataJSON: r.ClientDataJSON, RPID: a.RPID, Origins: []string{client.Origin}, Challenge: challenge})
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(made.ID, a.CredentialID) || !bytes.Equal(made.PublicKey, a.COSEKey) {
-		return errors.New("another credential was registered")
-	}
-	if len(r.Content) == 0 {
-		return missing("the enrol order's content is not in the bundle")
-	}
-	if want := signing.Challenge(r.Content, nil); !bytes.Equal(want[:], challenge) {
-		return errors.New("the registration answered another order")
-	}
-	var enrol struct {
-		Kind  string `json:"kind"`
-		Order string `json:"order"`
-	}
-	if err := json.Unmarshal(r.Content, &enrol); err != nil || enrol.Kind != "enrol" {
-		return errors.New("the registration was not made for an enrol order")
-	}
-	if v.st != nil && v.st.Order != enrol.Order {
-		return errors.New("the card's statement is about another enrol order")
 	}
 	return nil
 }

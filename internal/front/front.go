@@ -63,6 +63,11 @@ type Config struct {
 	// StreamsPerIP and Streams bound open event streams on this node; optional, 4000 and 50000.
 	// The first is generous because a whole agency may come from one address.
 	StreamsPerIP, Streams int
+	// Limits bound what unknown people may ask; optional.
+	Limits Limits
+	// Counted is told of each request refused by Limits, without an audit entry of
+	// its own; optional.
+	Counted func(entry audit.Entry)
 	// Metrics registers the request metrics; optional.
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
@@ -78,6 +83,8 @@ type Shell struct {
 	sessions  *Sessions
 	proxies   []netip.Prefix
 	streams   *streamLimit
+	limits    Limits
+	counted   func(audit.Entry)
 	crossing  *http.CrossOriginProtection
 	metrics   *metrics
 	refused   func(context.Context, audit.Entry) error
@@ -101,6 +108,8 @@ func New(cfg Config) (*Shell, error) {
 		catalogue: cfg.Catalogue,
 		proxies:   cfg.TrustedProxies,
 		streams:   newStreamLimit(cfg.StreamsPerIP, cfg.Streams),
+		limits:    cfg.Limits,
+		counted:   cfg.Counted,
 		log:       cfg.Log,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -128,13 +137,16 @@ func New(cfg Config) (*Shell, error) {
 // Use puts the layers that every route shares onto the router, and answers for
 // unknown paths and methods.
 func (s *Shell) Use(r chi.Router) {
-	r.Use(s.begin, s.observe, s.protect)
+	r.Use(s.begin, s.observe, s.protect, s.limit)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) { Fail(w, r, errNotFound) })
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) { Fail(w, r, errMethod) })
 }
 
 // Origin is the scheme and host people see.
 func (s *Shell) Origin() string { return s.origin }
+
+// Secure says whether people come by https, so that cookies may demand it.
+func (s *Shell) Secure() bool { return s.secure }
 
 // Render gives the page renderer.
 func (s *Shell) Render() *Renderer { return s.render }

@@ -18,6 +18,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	streams  prometheus.Gauge
+	limited  *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -29,11 +30,13 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}, []string{"route"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealgate_http_streams",
 			Help: "Event streams that are open on this node."}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealgate_rate_limited_total",
+			Help: "Requests refused because an address, or everybody together, asked too much."}, []string{"what"}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	return m, errors.Join(reg.Register(m.requests), reg.Register(m.seconds), reg.Register(m.streams))
+	return m, errors.Join(reg.Register(m.requests), reg.Register(m.seconds), reg.Register(m.streams), reg.Register(m.limited))
 }
 
 // recorder remembers status and size of an answer.

@@ -17,7 +17,7 @@ import (
 )
 
 // Renderer writes pages. Templates are parsed once, at start; each page file
-// (pages/*.html, app/*.html) is joined with layout/*.html and parts/*.html and
+// (pages/*.html, app/*.html, console/*.html) is joined with layout/*.html and parts/*.html and
 // is called by its path without ".html". A page file defines the blocks
 // "title", "head" (optional) and "main"; the layout does the rest.
 type Renderer struct {
@@ -37,7 +37,7 @@ func newRenderer(fsys fs.FS, assets *Assets, catalogue *i18n.Catalogue, origin s
 	if err != nil {
 		return nil, fmt.Errorf("front: templates: %w", err)
 	}
-	for _, dir := range []string{"pages", "app"} {
+	for _, dir := range []string{"pages", "app", "console"} {
 		names, err := fs.Glob(fsys, dir+"/*.html")
 		if err != nil {
 			return nil, err
@@ -99,6 +99,23 @@ func (rd *Renderer) Page(w http.ResponseWriter, r *http.Request, status int, nam
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(buf.Bytes())
 	}
+}
+
+// Part renders one block of a page, to take the place of a part of it.
+func (rd *Renderer) Part(w http.ResponseWriter, r *http.Request, page, block string, data any) error {
+	t, ok := rd.pages[page]
+	if !ok {
+		return fmt.Errorf("front: no page %q", page)
+	}
+	var buf bytes.Buffer
+	view := &View{D: data, Lang: Lang(r), Path: ownPath(r), Request: RequestID(r), Origin: rd.origin, rd: rd}
+	if err := t.ExecuteTemplate(&buf, block, view); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Language", string(view.Lang))
+	_, _ = w.Write(buf.Bytes())
+	return nil
 }
 
 // ownPath is the path of the request as a link on our own host: one that begins

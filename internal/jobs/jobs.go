@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -26,7 +27,10 @@ import (
 type Task struct {
 	Name  string
 	Every time.Duration
-	Run   func(ctx context.Context) error
+	// Jitter is added to Every, between nothing and all of it, so that many
+	// installations do not ask the same server in the same second.
+	Jitter time.Duration
+	Run    func(ctx context.Context) error
 }
 
 // LeadFunc runs lead while this node is the leader; it returns when leadership
@@ -51,7 +55,7 @@ func NewRunner(lead LeadFunc, log *slog.Logger, tasks ...Task) (*Runner, error) 
 		return nil, errors.New("jobs: a part is missing")
 	}
 	for _, t := range tasks {
-		if t.Name == "" || t.Every <= 0 || t.Run == nil {
+		if t.Name == "" || t.Every <= 0 || t.Jitter < 0 || t.Run == nil {
 			return nil, errors.New("jobs: a task needs a name, a period and something to run")
 		}
 	}
@@ -77,7 +81,7 @@ func (r *Runner) work(ctx context.Context) {
 		all.Go(func() {
 			for ctx.Err() == nil {
 				r.once(ctx, t)
-				wait(ctx, t.Every)
+				wait(ctx, t.Every+rand.N(t.Jitter+1))
 			}
 		})
 	}

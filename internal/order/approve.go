@@ -67,6 +67,13 @@ func (s *Service) approve(ctx context.Context, r ApproveRequest, assertion *pass
 	if o.Kind == Sign {
 		a.Audit = a.Audit.WithInt(audit.KeyLeftOut, len(a.LeftOut))
 	}
+	for i, e := range a.Allowed {
+		e = e.ByCitizen(device.CitizenID).Device(device.ID).Order(o.ID.UUID()).Client(o.ClientID)
+		if r.From.IP.IsValid() {
+			e = e.From(r.From.IP)
+		}
+		a.Allowed[i] = e
+	}
 	if err := s.cfg.Store.Approve(ctx, *a); errors.Is(err, ErrDeviceStopped) {
 		return nil, errDeviceMoved
 	} else if err != nil {
@@ -139,8 +146,9 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 	if err != nil {
 		return nil, err
 	}
+	var allowed []audit.Entry
 	if s.cfg.Card != nil {
-		if err := s.cfg.Card(ctx, d.Card.ID, d.Card.CheckedAt, d.Card.NotAfter, o.Kind == Sign); err != nil {
+		if allowed, err = s.cfg.Card(ctx, d.Card.ID, d.Card.CheckedAt, d.Card.NotAfter, o.Kind == Sign); err != nil {
 			return nil, err
 		}
 	}
@@ -149,7 +157,7 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 		return nil, err
 	}
 	return &Approval{Order: o.ID, ClaimHash: o.ClaimHash, Device: *d, Assertion: assertion, Verified: verified, Content: o.Content,
-		LeftOut: r.LeftOut, RPID: s.cfg.RPID, ACR: acr, At: now, Authorization: auth}, nil
+		LeftOut: r.LeftOut, RPID: s.cfg.RPID, ACR: acr, At: now, Authorization: auth, Allowed: allowed}, nil
 }
 
 // reached is the acr of an approval by this device; a fault where the client

@@ -60,6 +60,16 @@ func TestForbiddenModelStopsItsPhones(t *testing.T) {
 	if first, again := recheck(policy), recheck(policy); first != 2 || again != 0 {
 		t.Fatalf("stopped %d, then %d", first, again)
 	}
+	// What its holder had suspended is stopped too, so that it cannot be resumed.
+	asleep := h.bind(5, false, softauthn.Options{})
+	h.exec(`UPDATE devices SET aaguid = $2, state = 'suspended', state_reason = 'asked_by_citizen' WHERE id = $1`, asleep.device, models[denied])
+	if n := recheck(policy); n != 1 {
+		t.Fatalf("%d suspended devices of a denied model stopped", n)
+	}
+	var why string
+	if err := h.pool.QueryRow(ctx, `SELECT state_reason FROM devices WHERE id = $1`, asleep.device).Scan(&why); err != nil || why != passkey.StopDenied {
+		t.Errorf("a suspended one has reason %q: %v", why, err)
+	}
 	for p, want := range map[*phone]string{bad: passkey.StopCompromised, denied: passkey.StopDenied, good: "", silent: ""} {
 		var reason string
 		var entries int
@@ -75,7 +85,7 @@ func TestForbiddenModelStopsItsPhones(t *testing.T) {
 			t.Fatal(err)
 		}
 		if want != "" {
-			h.refused(o.ID, "device_suspended", func() error { return h.approve(c, p) })
+			h.refused(o.ID, "device_model", func() error { return h.approve(c, p) })
 		} else if err := h.approve(c, p); err != nil {
 			t.Error(err)
 		}

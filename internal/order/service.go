@@ -41,8 +41,9 @@ type Card struct {
 }
 
 // CardFunc decides whether the card behind a device may still stand behind an
-// approval; signing says that documents are signed. nil means that it may.
-type CardFunc func(ctx context.Context, id uuid.UUID, checkedAt, notAfter time.Time, signing bool) error
+// approval; signing says that documents are signed. No error means that it may;
+// the entries say under which allowance, and are written with the approval.
+type CardFunc func(ctx context.Context, id uuid.UUID, checkedAt, notAfter time.Time, signing bool) ([]audit.Entry, error)
 
 // Stopped is why a device that is not active may not approve.
 func (d *Device) Stopped() error { return citizen.StopFault(d.StopReason, ErrDeviceStopped) }
@@ -80,6 +81,7 @@ type Approval struct {
 	At            time.Time
 	Authorization *Authorization // for sign orders
 	Audit         audit.Entry
+	Allowed       []audit.Entry // uses of an operator's allowance, for the same transaction
 }
 
 // Authorization lets one key sign exactly the digests of one approval, once.

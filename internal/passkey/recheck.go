@@ -26,13 +26,13 @@ type Bound struct {
 
 // RecheckStore reads bound passkeys model by model and stops devices.
 type RecheckStore interface {
-	// Models lists the AAGUIDs of active devices, each once.
+	// Models lists the AAGUIDs of devices that work or that their holder can resume, each once.
 	Models(ctx context.Context) ([]uuid.UUID, error)
-	// Bound lists active devices of a model with an id above after, by id; of the
+	// Bound lists those devices of a model with an id above after, by id; of the
 	// zero AAGUID only those attested as U2F.
 	Bound(ctx context.Context, aaguid, after uuid.UUID, limit int) ([]Bound, error)
-	// Stop takes an active device to suspended with its audit entry; it is no
-	// error when the device is no longer active.
+	// Stop takes such a device to suspended, for a reason its holder cannot lift,
+	// with its audit entry; it is no error when the device is gone meanwhile.
 	Stop(ctx context.Context, device uuid.UUID, reason string, entry audit.Entry) error
 }
 

@@ -23,7 +23,7 @@ var _ agency.Store = AgencyStore{}
 const clientQuery = `
 SELECT c.id, c.client_id, c.name_zh, c.name_en, c.host, c.token_endpoint_auth_method, c.secret_mac, c.jwks,
   c.redirect_uris, c.post_logout_redirect_uris, c.return_uris, c.grant_types, c.scopes, c.sector_identifier,
-  c.minimum_acr, c.maximum_frame_age, coalesce(nullif(c.synced_passkeys, 'inherit'), ''), c.state, c.built_in, c.created_at,
+  c.minimum_acr, c.maximum_frame_age, coalesce(nullif(c.synced_passkeys, 'inherit'), ''), c.require_subject, c.state, c.built_in, c.created_at,
   a.id, a.code, a.name_zh, a.name_en, a.sector, a.state, a.created_at
 FROM clients c JOIN agencies a ON a.id = c.agency_id `
 
@@ -54,7 +54,7 @@ func scanClient(row pgx.Row) (agency.Client, error) {
 	a := &c.Agency
 	err := row.Scan(&c.ID, &c.ClientID, &c.Name.ZhHant, &c.Name.En, &c.Host, &c.AuthMethod, &c.SecretMAC, &c.JWKS,
 		&c.RedirectURIs, &c.PostLogoutRedirectURIs, &c.ReturnURIs, &c.GrantTypes, &c.Scopes, &c.SectorIdentifier,
-		&c.MinimumACR, &age, &c.SyncedPasskeys, &c.State, &c.BuiltIn, &c.CreatedAt,
+		&c.MinimumACR, &age, &c.SyncedPasskeys, &c.RequireSubject, &c.State, &c.BuiltIn, &c.CreatedAt,
 		&a.ID, &a.Code, &a.Name.ZhHant, &a.Name.En, &a.Sector, &a.State, &a.CreatedAt)
 	if age != nil {
 		c.MaximumFrameAge = *age
@@ -93,22 +93,22 @@ RETURNING id, created_at, xmax = 0`,
 const saveClientSQL = `
 INSERT INTO clients AS c (id, client_id, agency_id, name_zh, name_en, host, token_endpoint_auth_method, secret_mac, jwks,
   redirect_uris, post_logout_redirect_uris, return_uris, grant_types, scopes, sector_identifier,
-  minimum_acr, maximum_frame_age, state, built_in, synced_passkeys)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, coalesce(nullif($20, ''), 'inherit'))
+  minimum_acr, maximum_frame_age, state, built_in, synced_passkeys, require_subject)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, coalesce(nullif($20, ''), 'inherit'), $21)
 ON CONFLICT (client_id) DO UPDATE SET name_zh = excluded.name_zh, name_en = excluded.name_en, host = excluded.host,
   token_endpoint_auth_method = excluded.token_endpoint_auth_method, secret_mac = excluded.secret_mac, jwks = excluded.jwks,
   redirect_uris = excluded.redirect_uris, post_logout_redirect_uris = excluded.post_logout_redirect_uris,
   return_uris = excluded.return_uris, grant_types = excluded.grant_types, scopes = excluded.scopes,
   sector_identifier = excluded.sector_identifier, minimum_acr = excluded.minimum_acr,
   maximum_frame_age = excluded.maximum_frame_age, state = excluded.state, built_in = excluded.built_in,
-  synced_passkeys = excluded.synced_passkeys
+  synced_passkeys = excluded.synced_passkeys, require_subject = excluded.require_subject
 WHERE (c.name_zh, c.name_en, c.host, c.token_endpoint_auth_method, c.secret_mac, c.jwks, c.redirect_uris,
     c.post_logout_redirect_uris, c.return_uris, c.grant_types, c.scopes, c.sector_identifier, c.minimum_acr,
-    c.maximum_frame_age, c.state, c.built_in, c.synced_passkeys)
+    c.maximum_frame_age, c.state, c.built_in, c.synced_passkeys, c.require_subject)
   IS DISTINCT FROM (excluded.name_zh, excluded.name_en, excluded.host, excluded.token_endpoint_auth_method,
     excluded.secret_mac, excluded.jwks, excluded.redirect_uris, excluded.post_logout_redirect_uris, excluded.return_uris,
     excluded.grant_types, excluded.scopes, excluded.sector_identifier, excluded.minimum_acr,
-    excluded.maximum_frame_age, excluded.state, excluded.built_in, excluded.synced_passkeys)
+    excluded.maximum_frame_age, excluded.state, excluded.built_in, excluded.synced_passkeys, excluded.require_subject)
 RETURNING id, agency_id, created_at, xmax = 0`
 
 // SaveClient inserts a client or updates the one with the same client_id.
@@ -127,7 +127,7 @@ func (s AgencyStore) SaveClient(ctx context.Context, c agency.Client, entry audi
 		changed := true
 		err := tx.QueryRow(ctx, saveClientSQL, c.ID, c.ClientID, c.Agency.ID, c.Name.ZhHant, c.Name.En, c.Host,
 			c.AuthMethod, c.SecretMAC, jwks, list(c.RedirectURIs), list(c.PostLogoutRedirectURIs), list(c.ReturnURIs),
-			list(c.GrantTypes), list(c.Scopes), c.SectorIdentifier, c.MinimumACR, age, c.State, c.BuiltIn, c.SyncedPasskeys).
+			list(c.GrantTypes), list(c.Scopes), c.SectorIdentifier, c.MinimumACR, age, c.State, c.BuiltIn, c.SyncedPasskeys, c.RequireSubject).
 			Scan(&c.ID, &owner, &c.CreatedAt, &inserted)
 		if errors.Is(err, pgx.ErrNoRows) {
 			changed = false
@@ -180,6 +180,23 @@ func (s AgencyStore) SetSecret(ctx context.Context, clientID string, mac []byte,
 			return err
 		}
 		return insertAudit(ctx, tx, entry.Client(id).With(audit.KeyReason, "secret"))
+	})
+}
+
+// SetPolicy changes what a client demands, and nothing else.
+func (s AgencyStore) SetPolicy(ctx context.Context, clientID string, p agency.Policy, entry audit.Entry) error {
+	return s.db.tx(ctx, func(tx pgx.Tx) error {
+		var id uuid.UUID
+		err := tx.QueryRow(ctx, `UPDATE clients SET synced_passkeys = coalesce($2, synced_passkeys),
+  minimum_acr = coalesce($3, minimum_acr), require_subject = coalesce($4, require_subject)
+WHERE client_id = $1 AND NOT built_in RETURNING id`, clientID, p.SyncedPasskeys, p.MinimumACR, p.RequireSubject).Scan(&id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return agency.ErrClientUnknown
+		}
+		if err != nil {
+			return err
+		}
+		return insertAudit(ctx, tx, entry.Client(id))
 	})
 }
 

@@ -57,6 +57,13 @@ var _ audit.Store = AuditStore{}
 
 // Append writes one entry by itself: the trace of a refusal.
 func (s AuditStore) Append(ctx context.Context, e audit.Entry) error {
+	if s.db.refusals != nil {
+		return s.db.refusals.Append(ctx, e)
+	}
+	return s.write(ctx, e)
+}
+
+func (s AuditStore) write(ctx context.Context, e audit.Entry) error {
 	_, err := s.db.Pool.Exec(ctx, insertAuditSQL, auditArgs(e)...)
 	return err
 }

@@ -94,16 +94,17 @@ AND ($8 = '00000000-0000-0000-0000-000000000000'::uuid OR EXISTS
 
 func whyNotChanged(ctx context.Context, tx pgx.Tx, c devices.Change) error {
 	var state citizen.DeviceState
+	var reason string
 	var in bool
-	err := tx.QueryRow(ctx, `SELECT state, state = ANY ($3) FROM devices WHERE id = $1 AND citizen_id = $2`, c.DeviceID, c.CitizenID,
-		states(c.From)).Scan(&state, &in)
+	err := tx.QueryRow(ctx, `SELECT state, state_reason, state = ANY ($3) FROM devices WHERE id = $1 AND citizen_id = $2`, c.DeviceID, c.CitizenID,
+		states(c.From)).Scan(&state, &reason, &in)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows), err == nil && state == citizen.DeviceRemoved:
 		return citizen.ErrDeviceNotFound
 	case err != nil:
 		return err
 	case in && c.Reasons != nil:
-		return devices.ErrResume
+		return citizen.StopFault(reason, devices.ErrResume)
 	}
 	return devices.ErrState
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"sealgate/internal/audit"
 	"sealgate/internal/citizen"
@@ -61,15 +62,18 @@ func credentialFrom(raw []byte) (*passkey.Credential, error) {
 }
 
 // Begin inserts an enrol order, its enrolment and the audit entry.
-func (s EnrolmentStore) Begin(ctx context.Context, e enrolment.Enrolment, entry audit.Entry) error {
+func (s EnrolmentStore) Begin(ctx context.Context, e enrolment.Enrolment, entries ...audit.Entry) error {
 	return s.db.pipeline(ctx, func(b *batch) {
 		queueInsertOrder(b, e.Order)
 		b.one(errNoRow, `INSERT INTO enrolments (order_id, national_id_mac, national_id_sealed, name_sealed, subject_serial,
-			user_handle, certificate, certificate_fingerprint, card_number, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			user_handle, certificate, certificate_fingerprint, card_number, created_at, proof_kind, by_device_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 			e.Order.ID.UUID(), e.NationalIDMAC, e.SealedNationalID, e.SealedName, e.SubjectSerial,
-			e.UserHandle, e.Certificate, e.CertificateFingerprint, e.CardNumber, e.CreatedAt)
-		queueAudit(b, entry)
+			e.UserHandle, e.Certificate, e.CertificateFingerprint, e.CardNumber, e.CreatedAt, e.ProofKind,
+			uuid.NullUUID{UUID: e.ByDeviceID, Valid: e.ByDeviceID != uuid.Nil})
+		for _, entry := range entries {
+			queueAudit(b, entry)
+		}
 	})
 }
 
@@ -78,7 +82,7 @@ func (s EnrolmentStore) Find(ctx context.Context, id order.ID) (*enrolment.Enrol
 	b := &pgx.Batch{}
 	b.Queue(`SELECT `+orderColumns+` FROM orders WHERE id = $1 AND kind = 'enrol'`, id.UUID())
 	b.Queue(`SELECT national_id_mac, national_id_sealed, name_sealed, subject_serial, user_handle, certificate,
-		certificate_fingerprint, card_number, credential, device_name, statement, proof, created_at, completed_at
+		certificate_fingerprint, card_number, credential, device_name, statement, proof, created_at, completed_at, proof_kind, by_device_id
 		FROM enrolments WHERE order_id = $1`, id.UUID())
 	results := s.db.Pool.SendBatch(ctx, b)
 	defer results.Close()
@@ -88,9 +92,11 @@ func (s EnrolmentStore) Find(ctx context.Context, id order.ID) (*enrolment.Enrol
 		return nil, noOrder(err)
 	}
 	var credential []byte
+	var by uuid.NullUUID
 	err = results.QueryRow().Scan(&e.NationalIDMAC, &e.SealedNationalID, &e.SealedName, &e.SubjectSerial, &e.UserHandle,
 		&e.Certificate, &e.CertificateFingerprint, &e.CardNumber, &credential, &e.DeviceName, &e.Statement, &e.Proof,
-		&e.CreatedAt, &e.CompletedAt)
+		&e.CreatedAt, &e.CompletedAt, &e.ProofKind, &by)
+	e.ByDeviceID = by.UUID
 	if err != nil {
 		return nil, noOrder(err)
 	}
@@ -178,6 +184,11 @@ func (s EnrolmentStore) Complete(ctx context.Context, b enrolment.Binding) error
 		if b.Citizen.ID, err = findOrInsertCitizen(ctx, tx, b); err != nil {
 			return err
 		}
+		if b.By != nil {
+			if err := useAdder(ctx, tx, b); err != nil {
+				return err
+			}
+		}
 		if b.Replace {
 			if err := replaceDevices(ctx, tx, b); err != nil {
 				return err
@@ -198,6 +209,19 @@ func (s EnrolmentStore) Complete(ctx context.Context, b enrolment.Binding) error
 		}
 		return closeEnrolment(ctx, tx, b)
 	})
+}
+
+// useAdder moves the signature counter of the phone that agreed, if it still may:
+// it could have been stopped or removed since it was asked.
+func useAdder(ctx context.Context, tx pgx.Tx, b enrolment.Binding) error {
+	tag, err := tx.Exec(ctx, `UPDATE devices SET sign_count = $2, backup_state = $3, last_used_at = $4
+		WHERE id = $1 AND citizen_id = $6 AND state = 'active' AND (sign_count = $5 OR ($2 = 0 AND sign_count = 0))
+		AND (cooldown_until IS NULL OR cooldown_until <= $4)`,
+		b.By.Device, int64(b.By.Verified.NewSignCount), b.By.Verified.BackupState, b.At, int64(b.By.SignCount), b.Citizen.ID)
+	if err == nil && tag.RowsAffected() != 1 {
+		err = order.ErrDeviceStopped
+	}
+	return err
 }
 
 // replaceDevices removes the citizen's devices that have the new one's name.
@@ -243,13 +267,31 @@ func findOrInsertCitizen(ctx context.Context, tx pgx.Tx, b enrolment.Binding) (u
 	return st.CitizenID, b.Judge(st)
 }
 
+// notKnownBad refuses a card that we know to be revoked, where this binding could
+// not learn its status and an allowance let that pass: silence must not bring a
+// card back. One that was looked at now is judged by that look.
+func notKnownBad(ctx context.Context, tx pgx.Tx, c citizen.Certificate) error {
+	if c.CheckedAt.Equal(c.CreatedAt) {
+		return nil
+	}
+	var bad bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM citizen_certificates WHERE fingerprint = $1 AND state <> 'good')`, c.Fingerprint[:]).Scan(&bad)
+	if err == nil && bad {
+		err = citizen.ErrCardRevoked
+	}
+	return err
+}
+
 // insertBoundDevice writes the citizen certificate, new or seen again, and the device.
 func insertBoundDevice(ctx context.Context, tx pgx.Tx, b enrolment.Binding) error {
 	c, d := b.Certificate, b.Device
+	if err := notKnownBad(ctx, tx, c); err != nil {
+		return err
+	}
 	var certificate uuid.UUID
 	err := tx.QueryRow(ctx, `INSERT INTO citizen_certificates AS c (id, citizen_id, fingerprint, der, card_number, not_before, not_after, checked_at, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-		ON CONFLICT (fingerprint) DO UPDATE SET state = 'good', checked_at = excluded.checked_at,
+		ON CONFLICT (fingerprint) DO UPDATE SET state = 'good', checked_at = greatest(c.checked_at, excluded.checked_at),
 			card_number = CASE WHEN c.card_number = '' THEN excluded.card_number ELSE c.card_number END
 		WHERE c.citizen_id = excluded.citizen_id RETURNING c.id`,
 		c.ID, b.Citizen.ID, c.Fingerprint[:], c.DER, c.CardNumber, c.NotBefore, c.NotAfter, c.CheckedAt, c.CreatedAt).Scan(&certificate)
@@ -264,11 +306,12 @@ func insertBoundDevice(ctx context.Context, tx pgx.Tx, b enrolment.Binding) erro
 		transports = []string{}
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO devices (id, citizen_id, citizen_certificate_id, enrolment_id, credential_id, cose_key,
-		cose_algorithm, user_handle, sign_count, aaguid, transports, backup_eligible, backup_state, attestation_format, attested, name, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+		cose_algorithm, user_handle, sign_count, aaguid, transports, backup_eligible, backup_state, attestation_format, attested, name, created_at,
+		added_by_device_id, cooldown_until)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
 		d.ID, b.Citizen.ID, certificate, b.Order.UUID(), d.CredentialID, d.COSEKey,
 		d.COSEAlgorithm, d.UserHandle, int64(d.SignCount), d.AAGUID, transports, d.BackupEligible, d.BackupState,
-		d.AttestationFormat, d.Attested, d.Name, d.CreatedAt)
+		d.AttestationFormat, d.Attested, d.Name, d.CreatedAt, d.AddedByDeviceID, pgtype.Timestamptz{Time: d.CooldownUntil, Valid: !d.CooldownUntil.IsZero()})
 	if isUnique(err, "devices_credential_id_key") {
 		return enrolment.ErrPhoneBound
 	}

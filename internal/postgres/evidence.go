@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -27,7 +28,11 @@ func (s EvidenceStore) Rows(ctx context.Context, order uuid.UUID) (*evidence.Row
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := pgx.BeginTxFunc(ctx, s.db.Pool, options, func(tx pgx.Tx) error {
 		var err error
-		if r, err = evidenceRows(ctx, tx, order); err != nil {
+		var device uuid.UUID
+		if r, device, err = evidenceRows(ctx, tx, order); err != nil {
+			return err
+		}
+		if err = evidenceBinding(ctx, tx, device, &r.Binding, 1); err != nil {
 			return err
 		}
 		r.Signatures, err = evidenceSignatures(ctx, tx, order)
@@ -36,29 +41,25 @@ func (s EvidenceStore) Rows(ctx context.Context, order uuid.UUID) (*evidence.Row
 	return r, err
 }
 
-func evidenceRows(ctx context.Context, tx pgx.Tx, order uuid.UUID) (*evidence.Rows, error) {
+func evidenceRows(ctx context.Context, tx pgx.Tx, order uuid.UUID) (*evidence.Rows, uuid.UUID, error) {
 	r := &evidence.Rows{Order: order}
+	var device uuid.UUID
 	var leftOut []int32
-	var revocation, authority []byte
+	var authority []byte
 	err := tx.QueryRow(ctx, `
-SELECT p.content, p.left_out, p.credential_id, p.cose_key, p.authenticator_data, p.client_data_json, p.signature, p.rp_id,
-       e.certificate, e.proof, e.revocation, e.attestation, e.client_data_json, o.content,
+SELECT p.device_id, p.content, p.left_out, p.credential_id, p.cose_key, p.authenticator_data, p.client_data_json, p.signature, p.rp_id,
        m.der, a.certificate
 FROM approvals p
-JOIN devices d ON d.id = p.device_id
-JOIN enrolments e ON e.order_id = d.enrolment_id
-LEFT JOIN orders o ON o.id = e.order_id
 LEFT JOIN signing_authorizations g ON g.order_id = p.order_id
 LEFT JOIN mobile_certificates m ON m.id = g.mobile_certificate_id
 LEFT JOIN authorities a ON a.name = m.authority
-WHERE p.order_id = $1`, order).Scan(&r.Content, &leftOut, &r.CredentialID, &r.COSEKey, &r.AuthenticatorData, &r.ClientDataJSON,
-		&r.Signature, &r.RPID, &r.CardCertificate, &r.Proof, &revocation, &r.AttestationObject, &r.EnrolClient, &r.EnrolContent,
-		&r.MobileCertificate, &authority)
+WHERE p.order_id = $1`, order).Scan(&device, &r.Content, &leftOut, &r.CredentialID, &r.COSEKey, &r.AuthenticatorData, &r.ClientDataJSON,
+		&r.Signature, &r.RPID, &r.MobileCertificate, &authority)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, evidence.ErrNotFound
+		return nil, device, evidence.ErrNotFound
 	}
 	if err != nil {
-		return nil, err
+		return nil, device, err
 	}
 	for _, n := range leftOut {
 		r.LeftOut = append(r.LeftOut, int(n))
@@ -66,8 +67,41 @@ WHERE p.order_id = $1`, order).Scan(&r.Content, &leftOut, &r.CredentialID, &r.CO
 	if authority != nil {
 		r.MobileIssuers = [][]byte{authority}
 	}
-	r.Revocation, err = evidenceAnswers(revocation)
-	return r, err
+	return r, device, nil
+}
+
+// evidenceBinding reads how a device was bound, and the bindings of those that
+// agreed to it, down to the card.
+func evidenceBinding(ctx context.Context, tx pgx.Tx, device uuid.UUID, r *evidence.BindingRows, depth int) error {
+	var statement, proof, revocation []byte
+	var by uuid.NullUUID
+	err := tx.QueryRow(ctx, `
+SELECT e.certificate, e.statement, e.proof_kind, e.proof, e.by_device_id, e.revocation, e.attestation, e.client_data_json, o.content
+FROM devices d
+JOIN enrolments e ON e.order_id = d.enrolment_id
+LEFT JOIN orders o ON o.id = e.order_id
+WHERE d.id = $1`, device).Scan(&r.CardCertificate, &statement, &r.Proof.Kind, &proof, &by, &revocation, &r.AttestationObject,
+		&r.EnrolClient, &r.EnrolContent)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return evidence.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	if r.Revocation, err = evidenceAnswers(revocation); err != nil || r.Proof.Kind == evidence.KindCard {
+		r.Proof.CMS = proof
+		return err
+	}
+	if r.Proof.Kind != evidence.KindDevice || depth >= evidence.MaxDepth {
+		return fmt.Errorf("evidence of a binding by %s, number %d", r.Proof.Kind, depth)
+	}
+	var p enrolment.PhoneProof
+	if err := json.Unmarshal(proof, &p); err != nil {
+		return err
+	}
+	r.Proof.Statement, r.Proof.AuthenticatorData, r.Proof.ClientDataJSON, r.Proof.Signature = statement, p.AuthenticatorData, p.ClientDataJSON, p.Signature
+	r.By = &evidence.BindingRows{}
+	return evidenceBinding(ctx, tx, by.UUID, r.By, depth+1)
 }
 
 // evidenceAnswers takes from enrolment's records what a bundle holds of them.

@@ -202,11 +202,16 @@ func (s OrderStore) Approve(ctx context.Context, a order.Approval) error {
 			a.Order.UUID(), a.Device.CitizenID, a.Device.ID, a.Device.Credential.ID, a.Device.Credential.PublicKey, a.Content, leftOut,
 			a.Assertion.AuthenticatorData, a.Assertion.ClientDataJSON, a.Assertion.Signature, a.RPID, a.ACR, a.At)
 		if auth := a.Authorization; auth != nil {
-			b.one(order.ErrNoCertificate, `INSERT INTO signing_authorizations (order_id, citizen_id, device_id, mobile_certificate_id, key_id, digests_hash, created_at)
-				SELECT $1, $2, $3, id, key_id, $6, $7 FROM mobile_certificates WHERE id = $4 AND key_id = $5 AND state = 'good'`,
+			// A certificate that was renewed or stopped meanwhile signs nothing new:
+			// the device is judged once more, and another one may be found.
+			b.one(order.ErrDeviceStopped, `INSERT INTO signing_authorizations (order_id, citizen_id, device_id, mobile_certificate_id, key_id, digests_hash, created_at)
+				SELECT $1, $2, $3, id, key_id, $6, $7 FROM mobile_certificates WHERE id = $4 AND key_id = $5 AND state = 'good' AND superseded_at IS NULL`,
 				a.Order.UUID(), a.Device.CitizenID, a.Device.ID, auth.Certificate.ID, auth.Certificate.KeyID, auth.DigestsHash[:], a.At)
 		}
 		queueAudit(b, a.Audit)
+		for _, e := range a.Allowed {
+			queueAudit(b, e)
+		}
 	})
 }
 

@@ -12,15 +12,27 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"sealgate/internal/audit"
+	"sealgate/internal/throttle"
 )
 
 // DB is the door to the database, shared by all stores.
 type DB struct {
 	Pool *pgxpool.Pool
+	// refusals sums what one address is refused too often; nil writes each.
+	refusals *audit.Damper
 }
 
 // New wraps a pool.
 func New(pool *pgxpool.Pool) *DB { return &DB{Pool: pool} }
+
+// DampRefusals lets only so many refusals of an address have an audit entry
+// each, from now on; the rest is summed. Flush of what it gives writes the sums.
+func (db *DB) DampRefusals(limit *throttle.Limit) *audit.Damper {
+	db.refusals = audit.NewDamper(db.Audit().write, limit)
+	return db.refusals
+}
 
 // tx runs fn in one transaction; an error rolls everything back. fn must use
 // only the transaction it is given: taking a second connection from the pool

@@ -17,6 +17,7 @@ import (
 
 	"sealgate/cmd/sealctl/softphone"
 	"sealgate/internal/devices"
+	"sealgate/internal/passkey"
 	"sealgate/internal/postgres"
 	"sealgate/internal/softauthn"
 )
@@ -233,6 +234,15 @@ func TestOwnDevices(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantCode(t, first.ChangeDevice(w.ctx, id, "resume"), "device_resume")
+		// Stopped because of its model: by the policy, not by its holder.
+		for _, reason := range []string{passkey.StopDenied, passkey.StopCompromised} {
+			w.exec(t, `UPDATE devices SET state_reason = $2 WHERE id = $1`, id, reason)
+			if d := named(t, w.devices(t, first), "平板"); d.Resumable {
+				t.Errorf("stopped for %s, and the list offers to resume it", reason)
+			}
+			w.refused(t, "device_model", func() error { return first.ChangeDevice(w.ctx, id, "resume") })
+			wantCode(t, w.logIn(t, second), "device_model")
+		}
 		if _, err := w.pool.Exec(w.ctx, `UPDATE devices SET state = 'active', state_reason = '' WHERE id = $1`, id); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -13,6 +14,7 @@ import (
 
 	"sealgate/internal/front"
 	"sealgate/internal/front/agencyapi"
+	"sealgate/internal/front/console"
 	"sealgate/internal/front/deviceapi"
 	"sealgate/internal/front/pages"
 	"sealgate/internal/front/pki"
@@ -41,17 +43,15 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 		return nil, err
 	}
 	devices, err := deviceapi.New(deviceapi.Config{Orders: s.services.orders, Phone: s.services.phone, Enrolments: s.services.enrolments,
-		Citizens: s.services.citizens, Devices: s.services.devices, Sessions: shell.Sessions()})
+		Citizens: s.services.citizens, Devices: s.services.devices, Renewals: s.services.renewals, Sessions: shell.Sessions()})
 	if err != nil {
 		return nil, err
 	}
-	bundles, err := NewEvidence(s.opts.Config, s.db)
+	api, err := s.agencyAPI(f, provider)
 	if err != nil {
 		return nil, err
 	}
-	api, err := agencyapi.New(agencyapi.Config{Orders: s.services.orders, Agencies: f.agencies, Signing: s.services.signing,
-		Provider: provider, PublicOrigin: s.opts.Config.PublicOrigin, Refused: s.db.Audit().Append,
-		Evidence: evidenceFile(bundles)})
+	admin, err := s.admin(shell)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +64,7 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 		r.Use(shell.Browser)
 		site.Mount(r)
 		app.Mount(r)
+		admin.Mount(r)
 	})
 	r.Route("/api/device/v1", func(r chi.Router) {
 		r.Use(shell.API)
@@ -81,6 +82,23 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 	return r, nil
 }
 
+// agencyAPI is the door of agencies' systems.
+func (s *Server) agencyAPI(f *foundation, provider *oidc.Provider) (*agencyapi.Door, error) {
+	bundles, err := NewEvidence(s.opts.Config, s.db)
+	if err != nil {
+		return nil, err
+	}
+	return agencyapi.New(agencyapi.Config{Orders: s.services.orders, Agencies: f.agencies, Signing: s.services.signing,
+		Provider: provider, PublicOrigin: s.opts.Config.PublicOrigin, Refused: s.db.Audit().Append,
+		Evidence: evidenceFile(bundles)})
+}
+
+// admin is the administrators' door.
+func (s *Server) admin(shell *front.Shell) (*console.Door, error) {
+	return console.New(console.Config{Shell: shell, Console: s.services.console, Enrolments: s.services.enrolments,
+		Orders: s.services.orders, Dev: s.opts.Config.Dev})
+}
+
 // Routes is the router, for the test that compares it with the API document.
 func (s *Server) Routes() chi.Routes { return s.router }
 
@@ -90,7 +108,8 @@ func (s *Server) shell(f *foundation) (*front.Shell, error) {
 		return nil, err
 	}
 	return front.New(front.Config{Origin: s.opts.Config.PublicOrigin, Catalogue: catalogue, Templates: web.Templates(), Dist: web.Dist(),
-		SessionKey: f.secrets.cookie, SessionStands: s.sessionStands, Refused: s.db.Audit().Append, TrustedProxies: s.opts.Config.TrustedProxies, Metrics: s.registry, Log: s.opts.Log})
+		SessionKey: f.secrets.cookie, SessionStands: s.sessionStands, Refused: s.db.Audit().Append, TrustedProxies: s.opts.Config.TrustedProxies, Limits: s.limits(), Counted: s.refusals.Count,
+		Metrics: s.registry, Log: s.opts.Log})
 }
 
 // sessionStands asks for the device and the person behind a session of our own
@@ -126,6 +145,17 @@ func (s *Server) pages(shell *front.Shell, provider *oidc.Provider) (*pages.Page
 		OwnClient: s.services.own, CardOrigin: s.opts.CardOrigin, SoftCard: s.opts.SoftCard, Dev: s.opts.Config.Dev})
 }
 
+// FirstAdministrator gives the one-time link by which the first administrator
+// makes their passkey, or "" where there is an administrator. Each call makes
+// the link before it worthless.
+func (s *Server) FirstAdministrator(ctx context.Context) (string, error) {
+	token, err := s.services.console.FirstInvite(ctx)
+	if err != nil || token == "" {
+		return "", err
+	}
+	return console.JoinLink(s.opts.Config.PublicOrigin, token), nil
+}
+
 // AnchorsPEM are the roots of the service's own certificate authority.
 func (s *Server) AnchorsPEM() []byte { return s.services.anchorsPEM }
 
@@ -139,11 +169,16 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"state": state, "node": s.opts.Config.NodeName})
+	detail := map[string]any{"state": state, "node": s.opts.Config.NodeName}
+	if open := s.cards.inForce(); len(open) > 0 {
+		detail["warnings"] = []string{"cards of unknown revocation status are let through: " + strings.Join(open, ", ")}
+	}
+	_ = json.NewEncoder(w).Encode(detail)
 }
 
 // observe registers what Prometheus reads beside the shell's request metrics.
 func (s *Server) observe() {
+	s.registry.MustRegister(s.cards.collectors()...)
 	s.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

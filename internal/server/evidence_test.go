@@ -148,7 +148,7 @@ func changedBytes(t *testing.T, w *world, raw []byte, o evidence.Options) {
 // may break.
 func parts(b *evidence.Bundle) map[string]*evidence.Bytes {
 	all := map[string]*evidence.Bytes{
-		"card": &b.Card.Certificate, "proof": &b.Card.Proof,
+		"card": &b.Card.Certificate, "proof": &b.Proof.CMS,
 		"enrol content": &b.Registration.Content, "attestation": &b.Registration.AttestationObject, "enrol client": &b.Registration.ClientDataJSON,
 		"content": &b.Approval.Content, "credential": &b.Approval.CredentialID, "key": &b.Approval.COSEKey,
 		"authenticator data": &b.Approval.AuthenticatorData, "client data": &b.Approval.ClientDataJSON, "signature": &b.Approval.Signature,

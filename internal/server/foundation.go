@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"sealgate/internal/agency"
 	"sealgate/internal/certpath"
@@ -30,13 +29,14 @@ type foundation struct {
 	rp        *passkey.RelyingParty
 	metadata  *mds.Directory // nil without a root to believe them by
 	egress    *egress.Client
+	cards     *cardStatus
 	validator *certpath.Validator
 }
 
 // secrets are the keyring's symmetric secrets that doors and services are given
 // once, at the start.
 type secrets struct {
-	lookup, pairwise, client, cookie, code, typed, phone []byte
+	lookup, pairwise, client, cookie, code, typed, phone, console []byte
 }
 
 func newFoundation(ctx context.Context, opts Options, db *postgres.DB) (*foundation, error) {
@@ -71,8 +71,12 @@ func newFoundation(ctx context.Context, opts Options, db *postgres.DB) (*foundat
 	if f.rp, err = NewRelyingParty(cfg, f.metadata); err != nil {
 		return nil, err
 	}
-	f.validator, err = newValidator(cfg.Card.AnchorsDir, cfg.Card.IntermediatesDir, f.egress)
-	return f, err
+	fetch := certpath.Fetcher{Get: f.egress.Get, Post: f.egress.Post}
+	if f.cards, err = newCardStatus(cfg.Card, fetch, db.Lists(), opts.Log, nil); err != nil {
+		return nil, err
+	}
+	f.validator = f.cards.validator
+	return f, f.cards.announce(ctx, cfg.NodeName, db.Audit().Append)
 }
 
 // readSecrets gets each secret; the first node of a new database makes them.
@@ -81,6 +85,7 @@ func readSecrets(ctx context.Context, keys *keyring.Keyring) (secrets, error) {
 	for name, to := range map[string]*[]byte{
 		"id-lookup": &s.lookup, "pairwise": &s.pairwise, "client-secret": &s.client, "cookie": &s.cookie,
 		"code": &s.code, "typed-code": &s.typed, "phone-session": &s.phone,
+		"console": &s.console,
 	} {
 		secret, err := keys.Secret(ctx, name)
 		if err != nil {
@@ -101,31 +106,6 @@ func attestation(word string) (passkey.AttestationPolicy, error) {
 		return passkey.AttestationEnforced, nil
 	}
 	return 0, fmt.Errorf("unknown attestation policy %q", word)
-}
-
-// bindingStatusAge is how long an OCSP answer about a card is used again:
-// hardly at all, so that a card revoked between the two looks at it is caught.
-const bindingStatusAge = time.Second
-
-// newValidator judges citizen certificates by the configured trust store.
-func newValidator(anchorsDir, intermediatesDir string, client *egress.Client) (*certpath.Validator, error) {
-	anchors, err := readCertificates(anchorsDir)
-	if err != nil {
-		return nil, err
-	}
-	intermediates, err := readCertificates(intermediatesDir)
-	if err != nil {
-		return nil, err
-	}
-	store, err := certpath.NewTrustStore(anchors, intermediates)
-	if err != nil {
-		return nil, err
-	}
-	checker, err := certpath.NewChecker(certpath.CheckerConfig{OCSPMaxAge: bindingStatusAge, Fetch: certpath.Fetcher{Get: client.Get, Post: client.Post}})
-	if err != nil {
-		return nil, err
-	}
-	return &certpath.Validator{Store: store, Checker: checker}, nil
 }
 
 // readCertificates reads every certificate of a directory; "" is none.

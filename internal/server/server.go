@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"sealgate/internal/audit"
 	"sealgate/internal/config"
 	"sealgate/internal/jobs"
 	"sealgate/internal/mds"
@@ -64,6 +65,8 @@ type Server struct {
 	services   *services
 	metadata   *mds.Directory // nil without
 	rp         *passkey.RelyingParty
+	cards      *cardStatus
+	refusals   *audit.Damper
 }
 
 // partitionDays is how far ahead partitions exist.
@@ -78,11 +81,13 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	if err := s.db.EnsurePartitions(ctx, partitionDays); err != nil {
 		return nil, fmt.Errorf("server: partitions: %w", err)
 	}
+	limits := opts.Config.Limits
+	s.refusals = s.db.DampRefusals(newLimit(limits.Refusals, limits.NodeRefusals, 10))
 	f, err := newFoundation(ctx, opts, s.db)
 	if err != nil {
 		return nil, fmt.Errorf("server: foundation: %w", err)
 	}
-	s.metadata, s.rp = f.metadata, f.rp
+	s.metadata, s.rp, s.cards = f.metadata, f.rp, f.cards
 	if s.services, err = newServices(ctx, opts, s.db, f); err != nil {
 		return nil, fmt.Errorf("server: services: %w", err)
 	}
@@ -91,7 +96,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	}
 	s.bus = postgres.NewBus(s.db, s.services.hub, opts.Log)
 	s.finisher = s.services.finisher
-	s.runner, err = jobs.NewRunner(s.db.Lead, opts.Log, s.tasks()...)
+	s.runner, err = jobs.NewRunner(s.db.Lead, opts.Log, append(s.tasks(), s.upkeepTasks(f.keys)...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +110,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // tasks are what the leader does.
 func (s *Server) tasks() []jobs.Task {
 	return append(s.authenticatorTasks(), []jobs.Task{
+		s.cards.task(),
 		{Name: "orders that ran out", Every: 10 * time.Second, Run: s.services.orders.Sweep},
 		{Name: "approved orders without signatures", Every: 5 * time.Second, Run: s.services.finishLeftOvers},
 		{Name: "citizen cards", Every: time.Hour, Run: s.services.cards.Sweep},
@@ -133,6 +139,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	background.Go(func() { _ = s.bus.Run(work) })
 	background.Go(func() { s.runner.Run(work) })
 	background.Go(func() { s.followMetadata(work) })
+	background.Go(func() { s.writeSums(work) })
 	background.Go(func() { s.finisher.Run(work) })
 
 	main := s.newHTTP(s.handler)

@@ -12,6 +12,7 @@ import (
 	"sealgate/internal/agency"
 	"sealgate/internal/audit"
 	"sealgate/internal/citizen"
+	"sealgate/internal/console"
 	"sealgate/internal/devices"
 	"sealgate/internal/enrolment"
 	"sealgate/internal/issuing"
@@ -29,6 +30,7 @@ type services struct {
 	citizens   *citizen.Registry
 	devices    *devices.Service
 	cards      *devices.Cards
+	renewals   *devices.Renewals
 	profile    *issuing.Profile
 	ca         *issuing.CA
 	anchorsPEM []byte
@@ -37,6 +39,7 @@ type services struct {
 	enrolments *enrolment.Service
 	orders     *order.Service
 	phone      *order.Phone
+	console    *console.Service
 	own        order.Client
 }
 
@@ -72,11 +75,24 @@ func newServices(ctx context.Context, opts Options, db *postgres.DB, f *foundati
 	if err = s.enrolling(opts, db, f); err != nil {
 		return nil, err
 	}
+	if err = s.renewing(opts, db, f); err != nil {
+		return nil, err
+	}
 	if err = s.ordering(opts, db, f); err != nil {
 		return nil, err
 	}
-	s.phone, err = order.NewPhone(db.Phone(), f.rp, f.secrets.phone, s.suspend)
-	return s, err
+	if s.phone, err = order.NewPhone(db.Phone(), f.rp, f.secrets.phone, s.suspend); err != nil {
+		return nil, err
+	}
+	return s, s.administering(opts, db, f)
+}
+
+// administering builds the console's domain. Administrators' passkeys are of the
+// same relying party; what is asked of citizens' phones is not asked of them.
+func (s *services) administering(opts Options, db *postgres.DB, f *foundation) error {
+	var err error
+	s.console, err = newConsole(opts.Config, db, f.vault, f.secrets.console, s.ca.Changed, opts.Log)
+	return err
 }
 
 // seed registers the service's own pages as a client, and the demonstration
@@ -148,9 +164,18 @@ func (s *services) finishLeftOvers(ctx context.Context) error {
 func (s *services) enrolling(opts Options, db *postgres.DB, f *foundation) error {
 	cfg := opts.Config
 	var err error
-	s.enrolments, err = enrolment.New(enrolment.Config{Store: db.Enrolments(), Losses: db.Enrolments(), Changed: s.ca.Changed, Vault: f.vault, Validator: f.validator, RelyingParty: f.rp,
+	s.enrolments, err = enrolment.New(enrolment.Config{Store: db.Enrolments(), Losses: db.Enrolments(), Phones: db.Enrolments(), Changed: s.ca.Changed, Vault: f.vault, Validator: f.validator, RelyingParty: f.rp,
 		Keys: f.keys, Issuer: s.ca, KeyAlgorithm: keyring.Algorithm(cfg.Mobile.KeyAlgorithm), Client: s.own, Announce: s.hub.Announce,
-		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Log: opts.Log})
+		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Suspend: s.suspend, Log: opts.Log})
+	return err
+}
+
+func (s *services) renewing(opts Options, db *postgres.DB, f *foundation) error {
+	m := opts.Config.Mobile
+	var err error
+	s.renewals, err = devices.NewRenewals(devices.RenewalsConfig{Store: db.Devices(), RelyingParty: f.rp, Keys: f.keys,
+		KeyAlgorithm: keyring.Algorithm(m.KeyAlgorithm), Issuer: s.ca, Look: s.cards.Look, Suspend: s.suspend,
+		Life: m.CertificateLifetime, Before: m.RenewBefore, Grace: m.RenewGrace})
 	return err
 }
 

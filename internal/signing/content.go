@@ -52,6 +52,17 @@ func Challenge(content []byte, leftOut []int) [32]byte {
 	return out
 }
 
+// DeviceProofChallenge is the WebAuthn challenge of a phone that agrees to one
+// more phone of its holder:
+//
+//	SHA-256("sealgate/device-proof/v1" 0x00 ‖ statement)
+//
+// The prefix differs from every other challenge's, so that no assertion for one
+// thing serves for another.
+func DeviceProofChallenge(statement []byte) [32]byte {
+	return sha256.Sum256(append([]byte("sealgate/device-proof/v1\x00"), statement...))
+}
+
 // DigestsHash names exactly what one approval lets the key sign: SHA-256 over
 // a prefix, the order, and index, algorithm and digest of each document that
 // was not left out. The approval's transaction stores it; the key is given out

@@ -132,6 +132,8 @@ func newServer(ctx context.Context, cfg Config, b *Box, preset map[string]string
 		"dev": "true", "listen": "localhost:0", "public_origin": b.Origin, "rp_name": "Sealgate (測試)",
 		"database.url": "postgres:///sealgate", "master_key_file": filepath.Join(cfg.Dir, "master.key"),
 		"egress.allow_loopback": "true", "citizen.release_national_id": "true",
+		// Everything comes from one address here, as fast as it can.
+		"limits.starts": "0", "limits.claims": "0", "limits.node_starts": "0", "limits.node_claims": "0",
 	} {
 		preset[key] = value
 	}

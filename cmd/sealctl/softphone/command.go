@@ -37,12 +37,13 @@ keeps its passkeys in a file, in the clear: for tests only.
 
   sealctl softphone enrol   --server http://localhost:8080 --id A123000018 --card 1 --pin 12345678
   sealctl softphone approve --server http://localhost:8080 --frame 'http://localhost:8080/q/…'
+  sealctl softphone renew   --server http://localhost:8080
   sealctl softphone auto    --server http://localhost:8080   (one link a line on standard input)`,
 	}
 	p := cmd.PersistentFlags()
 	p.StringVar(&f.server, "server", "http://localhost:8080", "public address of the service")
 	p.StringVar(&f.keys, "keys", "softphone.json", "file with this phone's passkeys; made when missing")
-	cmd.AddCommand(f.bind(), f.scan(), f.approve(), f.reject(), f.auto(), EnrolCommand())
+	cmd.AddCommand(f.bind(), f.scan(), f.approve(), f.reject(), f.auto(), f.renew(), EnrolCommand())
 	return cmd
 }
 
@@ -172,6 +173,38 @@ func (f *flags) reject() *cobra.Command {
 	})
 	cmd.Flags().StringVar(&f.reason, "reason", "not_me", "not_me, changed_mind or fraud")
 	return cmd
+}
+
+func (f *flags) renew() *cobra.Command {
+	return &cobra.Command{
+		Use: "renew", Short: "Put a new mobile certificate in the place of one that ends soon", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			keys, err := softauthn.Load(f.keys, softauthn.Options{})
+			if err != nil {
+				return err
+			}
+			b, err := NewBrowser(f.server, nil) // the session is a cookie
+			if err != nil {
+				return err
+			}
+			p := b.Phone(keys)
+			end, err := p.renewNow(cmd.Context())
+			if saveErr := keys.Save(f.keys); err == nil { // the counter moved
+				err = saveErr
+			}
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), map[string]string{"not_after": end})
+		},
+	}
+}
+
+func (p *Phone) renewNow(ctx context.Context) (string, error) {
+	if err := p.OpenSession(ctx); err != nil {
+		return "", err
+	}
+	return p.Renew(ctx)
 }
 
 func (f *flags) bind() *cobra.Command {

@@ -45,6 +45,7 @@ var (
 	ErrNotSigned        = fault.New(fault.Conflict, "api_not_signed")
 	ErrDocumentUnknown  = fault.New(fault.NotFound, "api_document_unknown")
 	ErrDocumentLeftOut  = fault.New(fault.NotFound, "api_document_left_out")
+	ErrSubjectNeeded    = fault.New(fault.Unprocessable, "api_subject_needed")
 	ErrEvidenceNotReady = fault.New(fault.Conflict, "api_evidence_not_ready")
 )
 

@@ -393,6 +393,14 @@ func (h *house) onlySubject(token string, phone, other *softphone.Phone) {
 	}
 	_, err = phone.Approve(h.ctx, claim)
 	h.must(err)
+	// A client that rules it out makes no order for whoever comes.
+	h.addClient("strict", "{sign}")
+	h.exec(`UPDATE clients SET require_subject = true, sector_identifier = (SELECT sector_identifier FROM clients WHERE client_id = $1) WHERE client_id = 'strict'`, h.box.ClientID)
+	strict := h.token("strict", "sign")
+	if a := h.call(strict, http.MethodPost, "/api/v1/sign-orders", map[string]any{"documents": documents("b")}); a.status != 422 || a.code() != "api_subject_needed" {
+		h.t.Errorf("an order for whoever comes: %d %s", a.status, a.raw)
+	}
+	h.create(strict, map[string]any{"documents": documents("b"), "subject": subject})
 	foreign := h.call(h.token("other", "sign"), http.MethodPost, "/api/v1/sign-orders", map[string]any{"documents": documents("b"), "subject": subject})
 	if foreign.status != 400 || foreign.code() != "subject_invalid" {
 		h.t.Errorf("another sector's subject: %d %s", foreign.status, foreign.raw)

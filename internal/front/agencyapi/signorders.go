@@ -58,6 +58,9 @@ func (d *Door) request(in newOrder, c caller) (order.SignRequest, error) {
 			return out, err
 		}
 	}
+	if in.Subject == "" && c.client.RequireSubject {
+		return out, ErrSubjectNeeded
+	}
 	if in.Subject != "" {
 		citizen, err := d.cfg.Agencies.ParseSubject(c.client.SectorIdentifier, in.Subject)
 		if err != nil {

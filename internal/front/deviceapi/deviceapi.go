@@ -11,6 +11,7 @@
 //	PATCH  /devices/{device}          a new name
 //	POST   /devices/{device}/suspend, /resume, /remove
 //	POST   /notices/seen              the person was told
+//	POST   /renewals, /renewals/{renewal}  a new mobile certificate before the old one ends
 //
 // The claim token proves that this phone holds the order; credentials are
 // discoverable, so approving needs no session. Cookies matter only where the
@@ -47,6 +48,7 @@ type Config struct {
 	Enrolments *enrolment.Service
 	Citizens   *citizen.Registry
 	Devices    *devices.Service
+	Renewals   *devices.Renewals
 	Sessions   *front.Sessions
 	// CountryHeader names the header in which a trusted proxy tells the caller's country.
 	CountryHeader string
@@ -68,7 +70,7 @@ const (
 
 // New checks the configuration.
 func New(cfg Config) (*Door, error) {
-	if cfg.Orders == nil || cfg.Phone == nil || cfg.Enrolments == nil || cfg.Citizens == nil || cfg.Devices == nil || cfg.Sessions == nil {
+	if cfg.Orders == nil || cfg.Phone == nil || cfg.Enrolments == nil || cfg.Citizens == nil || cfg.Devices == nil || cfg.Renewals == nil || cfg.Sessions == nil {
 		return nil, errors.New("deviceapi: a part is missing from the configuration")
 	}
 	return &Door{cfg: cfg, codes: front.NewGuesses(wrongCodes, wrongCodeEvery, time.Now)}, nil
@@ -96,6 +98,8 @@ func (d *Door) Mount(r chi.Router) {
 		r.Post("/remove", d.changeDevice(d.cfg.Devices.Remove))
 	})
 	r.Post("/notices/seen", d.noticesSeen)
+	r.Post("/renewals", d.beginRenewal)
+	r.Post("/renewals/{renewal}", d.completeRenewal)
 }
 
 // origin describes who asks.

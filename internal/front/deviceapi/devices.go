@@ -13,9 +13,6 @@ import (
 	"sealgate/internal/front"
 )
 
-// renewBefore is how long before its end a mobile certificate may be renewed.
-const renewBefore = 30 * 24 * time.Hour
-
 type deviceJSON struct {
 	ID            string           `json:"id"`
 	Name          string           `json:"name"`
@@ -68,7 +65,7 @@ func (d *Door) devices(w http.ResponseWriter, r *http.Request) {
 	items, told := make([]deviceJSON, len(list)), make([]noticeJSON, len(notices))
 	now := time.Now()
 	for i := range list {
-		items[i] = describe(&list[i], now)
+		items[i] = d.describe(&list[i], now)
 		items[i].This = list[i].ID == a.DeviceID
 	}
 	for i, n := range notices {
@@ -77,7 +74,7 @@ func (d *Door) devices(w http.ResponseWriter, r *http.Request) {
 	front.WriteJSON(w, http.StatusOK, map[string]any{"items": items, "notices": told})
 }
 
-func describe(v *devices.Detail, now time.Time) deviceJSON {
+func (d *Door) describe(v *devices.Detail, now time.Time) deviceJSON {
 	j := deviceJSON{ID: v.ID.String(), Name: v.Name, State: string(v.State), CreatedAt: stamp(v.CreatedAt),
 		Card: cardJSON{string(v.CardState), stamp(v.CardNotAfter)}}
 	if v.State == citizen.DeviceSuspended {
@@ -90,8 +87,7 @@ func describe(v *devices.Detail, now time.Time) deviceJSON {
 		j.CooldownUntil = stamp(v.CooldownUntil)
 	}
 	if c := v.Certificate; c != nil {
-		j.Certificate = &certificateJSON{NotAfter: stamp(c.NotAfter), State: string(c.State)}
-		j.Certificate.Renew = v.State == citizen.DeviceActive && c.NotAfter.Sub(now) < renewBefore && v.CardNotAfter.After(c.NotAfter.Add(24*time.Hour))
+		j.Certificate = &certificateJSON{NotAfter: stamp(c.NotAfter), State: string(c.State), Renew: d.cfg.Renewals.Due(v)}
 	}
 	return j
 }

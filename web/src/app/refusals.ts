@@ -34,7 +34,7 @@ const codes: Record<string, string> = {
   order_approved: "finished", order_completed: "finished", order_claimed: "claimed", order_not_found: "notfound",
   order_wrong_browser: "browser", order_wrong_claim: "closed",
   frame_stale: "stale", frame_forged: "badframe", frame_unknown: "badframe", code_unknown: "code",
-  device_suspended: "frozen", device_inactive: "frozen", device_counter: "frozen", citizen_frozen: "frozen", citizen_inactive: "frozen",
+  device_suspended: "frozen", device_model: "frozen", device_inactive: "frozen", device_counter: "frozen", citizen_frozen: "frozen", citizen_inactive: "frozen",
   device_unknown: "unknown_device", passkey_unknown_credential: "unknown_device", passkey_user_mismatch: "unknown_device",
   enrol_phone_bound: "registered", card_revoked: "card", card_expired: "card",
 };

@@ -236,6 +236,17 @@ export function noticesSeen(last: string): Promise<void> {
   return call("POST", "/notices/seen", { body: { last } });
 }
 
+export type RenewalRequest = { renewal: string; statement: string; expires_at: string; public_key: OptionsJSON };
+
+/** beginRenewal gives what this phone signs for a new mobile certificate. */
+export function beginRenewal(): Promise<RenewalRequest> {
+  return call("POST", "/renewals", { body: {} });
+}
+
+export function completeRenewal(renewal: string, assertion: CredentialJSON): Promise<{ certificate: { not_after: string; state: string } }> {
+  return call("POST", `/renewals/${encodeURIComponent(renewal)}`, { body: { assertion } });
+}
+
 // Lists come as {"items":[…]} or under their own name.
 function list<T>(answer: Record<string, unknown>, name: string): T[] {
   return (answer["items"] ?? answer[name] ?? []) as T[];

@@ -5,6 +5,7 @@ import type { Device, DeviceList, DeviceNotice, DeviceStep } from "../../shared/
 import { gate } from "../environment";
 import { actions, announce, button, h, heading, icon, link, notice, shapes, show } from "../dom";
 import { timeElement } from "../format";
+import { due, remember } from "../renewal";
 import { signOut, withSession } from "../session";
 import { has, t } from "../texts";
 import { registerWorker } from "../worker-registration";
@@ -13,6 +14,7 @@ const load = (byPress = false) => void withSession(t("devices.title"), api.devic
 const reload = () => load(true);
 
 function render({ items, notices }: DeviceList, byPress: boolean): void {
+  remember(items);
   const active = items.filter((d) => d.state === "active").length;
   show(
     { state: t("devices.title"), focus: byPress, say: t("devices.loaded", { n: items.length }) },
@@ -33,8 +35,13 @@ function told(notices: DeviceNotice[]): Node[] {
     const key = `devices.notice.${n.kind}`;
     return h("li", {}, t(has(key) ? key : "devices.notice.other", { name: n.device.name }), " ", timeElement(n.at));
   };
-  return [h("div", { class: "notice warn" }, icon(shapes.warn), h("div", {},
-    h("h2", {}, t("devices.notice.title")), h("ul", {}, ...notices.map(line)), h("p", {}, t("devices.notice.next"))))];
+  const box = (title: string, list: DeviceNotice[], next: string) => list.length > 0 && h("div", { class: "notice warn" }, icon(shapes.warn), h("div", {},
+    h("h2", {}, title), h("ul", {}, ...list.map(line)), next && h("p", {}, next)));
+  const ends = (n: DeviceNotice) => /^(certificate|card)_ends_/.test(n.kind);
+  return [
+    box(t("devices.notice.title"), notices.filter((n) => !ends(n)), t("devices.notice.next")),
+    box(t("devices.notice.ends.title"), notices.filter(ends), ""),
+  ].filter((b): b is HTMLDivElement => Boolean(b));
 }
 
 function card(d: Device, active: number): HTMLElement {
@@ -57,6 +64,7 @@ function card(d: Device, active: number): HTMLElement {
   return h("li", { class: "app-card" },
     h("h2", {}, icon(shapes.phone), h("span", { dir: "auto" }, d.name), d.this && h("span", { class: "app-tag" }, t("devices.this"))),
     facts,
+    due(d, reload),
     actions(
       act(t("devices.rename"), () => rename(d)),
       d.state === "active" && act(t("devices.suspend"), () => confirm(d, "suspend", last)),

@@ -2,6 +2,7 @@
 
 import { kept } from "../claims";
 import { offerInstall } from "../install";
+import { remind } from "../renewal";
 import { registerWorker } from "../worker-registration";
 
 const held = kept();
@@ -12,6 +13,8 @@ if (held && pending) {
   pending.hidden = false;
   if (none) none.hidden = true;
 }
+const ends = document.getElementById("renew");
+if (ends) remind(ends);
 const install = document.getElementById("install");
 if (install) offerInstall(install);
 registerWorker();

@@ -1,0 +1,16 @@
+package citizen
+
+import (
+	"time"
+
+	"sealgate/internal/fault"
+)
+
+// ErrCooldown: a phone that another phone added is new, and may not do this
+// yet. It carries the parameter until, RFC 3339.
+var ErrCooldown = fault.New(fault.Forbidden, "device_cooldown")
+
+// CooldownFault is ErrCooldown with the time of its end.
+func CooldownFault(until time.Time) error {
+	return ErrCooldown.With("until", until.UTC().Format(time.RFC3339))
+}

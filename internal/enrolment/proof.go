@@ -1,0 +1,27 @@
+package enrolment
+
+// ProofKind says how the person agrees to a binding. It is fixed when the
+// binding begins and kept with it (enrolments.proof_kind), and evidence files
+// name it (evidence.Kind…). What all kinds have in common: a statement that
+// names the new passkey is fixed when the phone has made it, a proof over
+// exactly these bytes is checked, and Service.bind writes what follows from it.
+// A further kind has a beginning and a completing method of its own, makes an
+// agreement, and calls bind.
+type ProofKind string
+
+// The kinds.
+const (
+	ProofCard   ProofKind = "card"   // the citizen's card signs the statement (Begin, Complete)
+	ProofDevice ProofKind = "device" // an earlier phone of the same person does (BeginByPhone, CompleteByPhone)
+)
+
+// agreement is a proof that was checked.
+type agreement struct {
+	kind ProofKind
+	// card is the citizen certificate behind the binding, found good now.
+	card       *card
+	cardNumber string
+	proof      []byte   // as it is kept: CMS, or PhoneProof as JSON
+	revocation []byte   // RevocationRecords as JSON
+	by         *AddedBy // with ProofDevice
+}
