@@ -49,7 +49,8 @@ func (e *Editor) add(set *[][]byte, der []byte) {
 	if e.err != nil || slices.ContainsFunc(*set, func(have []byte) bool { return bytes.Equal(have, der) }) {
 		return
 	}
-	if _, err := canonical(der); err != nil || len(*set) == maxCerts {
+	e0, rest, err := (&berReader{}).next(der, 0)
+	if err != nil || len(rest) != 0 || !minimal(e0) || len(*set) == maxCerts {
 		e.err = fmt.Errorf("cms: cannot be added: malformed, or more than %d", maxCerts)
 		return
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"sealgate/internal/cms"
+	"sealgate/internal/pkitest"
 )
 
 var jars = []string{"/usr/share/java/bcprov.jar", "/usr/share/java/bcpkix.jar", "/usr/share/java/bcutil.jar"}
@@ -100,6 +101,23 @@ func foreign(t *testing.T) (files map[string][]byte, signer cms.Signer) {
 	t.Helper()
 	needTool(t, "openssl")
 	needBouncyCastle(t)
+	made.Lock()
+	defer made.Unlock()
+	if made.files == nil {
+		made.files, made.signer = makeForeign(t)
+	}
+	return made.files, made.signer
+}
+
+// made is what foreign gave before: starting a virtual machine takes its time.
+var made struct {
+	sync.Mutex
+	files  map[string][]byte
+	signer cms.Signer
+}
+
+func makeForeign(t *testing.T) (files map[string][]byte, signer cms.Signer) {
+	t.Helper()
 	files, signer = map[string][]byte{}, rsa2k()
 	dir := t.TempDir()
 	key := must(x509.MarshalPKCS8PrivateKey(signer.Key.(onlySigner).Signer.(*rsa.PrivateKey)))
@@ -303,5 +321,28 @@ func TestCountersignature(t *testing.T) {
 	lines := bouncyCastle(t, "VerifyCountersignatures.java", writeFile(t, "a", good), doc, writeFile(t, "b", wrong.Raw), doc)
 	if lines[0] != "good 1 1" || !strings.HasPrefix(lines[1], "bad") {
 		t.Errorf("BouncyCastle says %q", lines)
+	}
+}
+
+// The complete list of a national CA: many lines, read and carried along quickly.
+func TestLargeListInside(t *testing.T) {
+	l := pkitest.LargeList(100_000, time.Now())
+	list := must(l.Sign(testCA().cert, testCA().key))
+	e := must(cms.Edit(sign(t, kinds[0], document)))
+	e.AddCRL(list)
+	der := must(e.Bytes())
+	for name, read := range map[string]func([]byte) (*cms.SignedData, error){"DER": cms.Parse, "BER": cms.ParseBER,
+		"stream": func(b []byte) (*cms.SignedData, error) { return cms.ParseStream(bytes.NewReader(b), nil, 1<<20) }} {
+		start := time.Now()
+		sd, err := read(der)
+		if err != nil || len(sd.CRLs) != 1 || !bytes.Equal(sd.CRLs[0], list) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if d := time.Since(start); d > 2*time.Second {
+			t.Errorf("%s: %v", name, d)
+		}
+		if err := cms.Good(must(sd.Verify(cms.VerifyInput{Content: document}))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

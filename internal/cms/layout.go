@@ -19,6 +19,7 @@ type RawAttribute struct {
 
 // layout is where the parts of a SignedData lie in the octets received, DER or BER.
 type layout struct {
+	oid        []byte
 	version    int
 	digestAlgs [][]byte
 	content    []byte // EncapsulatedContentInfo
@@ -61,13 +62,21 @@ func readLayout(raw []byte) (*layout, error) {
 	if err != nil || len(body) < 4 || len(body[0].body) != 1 {
 		return nil, errBER
 	}
-	l := &layout{version: int(body[0].body[0]), content: body[2].raw}
+	if parts[0].tag != tagOID || body[0].tag != tagInteger || body[1].tag != tagSet || body[2].tag != tagSequence {
+		return nil, errBER
+	}
+	l := &layout{oid: parts[0].raw, version: int(body[0].body[0]), content: body[2].raw}
 	digests, err := r.children(body[1], 4)
 	if err != nil {
 		return nil, err
 	}
 	l.digestAlgs = raws(digests)
-	for _, e := range body[3:] {
+	last := byte(0)
+	for i, e := range body[3:] {
+		if e.tag != tagSet && e.tag <= last || (e.tag == tagSet) != (i == len(body)-4) {
+			return nil, errBER // [0], [1], and the signers at the end
+		}
+		last = e.tag
 		items, err := r.children(e, 4)
 		if err != nil {
 			return nil, err
@@ -172,7 +181,11 @@ func ParseBER(raw []byte) (*SignedData, error) {
 	if len(raw) > MaxBytes {
 		return nil, ErrMalformed.Because(errors.New("too large"))
 	}
-	der, err := canonical(raw)
+	l, err := readLayout(raw)
+	if err != nil {
+		return nil, ErrMalformed.Because(err)
+	}
+	der, err := l.canonical()
 	if err != nil {
 		return nil, ErrMalformed.Because(err)
 	}
@@ -184,6 +197,44 @@ func ParseBER(raw []byte) (*SignedData, error) {
 		return nil, ErrMalformed.Because(err)
 	}
 	return sd, nil
+}
+
+// canonical encodes what was laid out in DER. Certificates and lists are signed
+// over their DER and taken as they are: a list of a hundred thousand lines is not
+// walked through.
+func (l *layout) canonical() ([]byte, error) {
+	r := &berReader{}
+	clean := func(elements [][]byte, signed bool) ([][]byte, error) {
+		out := make([][]byte, len(elements))
+		for i, raw := range elements {
+			e, _, err := r.next(raw, 0)
+			if err != nil {
+				return nil, err
+			}
+			if out[i] = raw; signed && minimal(e) {
+				continue
+			}
+			if out[i], err = r.toDER(e, 0); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
+	digests, err1 := clean(l.digestAlgs, false)
+	content, err2 := clean([][]byte{l.content}, false)
+	certs, err3 := clean(l.certs, true)
+	crls, err4 := clean(l.crls, true)
+	infos := make([][]byte, len(l.signers))
+	for i, s := range l.signers {
+		infos[i] = s.raw
+	}
+	infos, err5 := clean(infos, false)
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return nil, err
+	}
+	sd := tlv(tagSequence, []byte{tagInteger, 1, byte(l.version)}, tlv(tagSet, digests...), content[0],
+		optional(tagContext0, certs), optional(tagContext1, crls), tlv(tagSet, infos...))
+	return tlv(tagSequence, l.oid, tlv(tagContext0, sd)), nil
 }
 
 // Revocation information besides lists (RFC 5940 §2): the whole OCSPResponse; the
