@@ -22,7 +22,7 @@ const module = "sealgate"
 // rings says how far down a package lies. Imports point down, or sideways
 // where sideways names it.
 var rings = map[string]int{
-	"fault": 0, "i18n": 0, "certpath": 0, "cms": 0, "tsp": 0, "egress": 0, "throttle": 0, "pades": 0, "xmldsig": 0,
+	"fault": 0, "i18n": 0, "certpath": 0, "cms": 0, "tsp": 0, "egress": 0, "throttle": 0, "pades": 0, "xmldsig": 0, "cades": 0,
 	"audit": 1, "keyring": 1, "keyring/hsm": 1, "agency": 1, "citizen": 1, "passkey": 1, "mds": 1,
 	"issuing": 2, "signing": 2, "sigverify": 2, "evidence": 2,
 	"order": 3, "enrolment": 3, "devices": 3, "console": 3,
@@ -39,6 +39,8 @@ var sideways = map[string]string{
 	"certpath→fault": "every package may name a fault", "cms→fault": "as above", "tsp→fault": "as above", "egress→fault": "as above",
 	"pades→fault": "as above", "xmldsig→fault": "as above",
 	"tsp→cms":               "a time-stamp token is CMS SignedData",
+	"tsp→certpath":          "a client judges the certificate of who answered",
+	"cades→*":               "long-term forms put signature, time-stamp and evidence together",
 	"tsp→egress":            "an authority is asked through the only dialler",
 	"certpath→egress":       "OCSP and CRLs come through the only dialler",
 	"keyring→audit":         "a key's creation is an audited act",

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rsa"
 	_ "crypto/sha1" // old signatures, only where the caller allows it
 	_ "crypto/sha256"
 	_ "crypto/sha512"
-	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -35,7 +35,22 @@ const (
 	schemePKCS1 scheme = iota + 1
 	schemePSS
 	schemeECDSA
+	schemeEd25519
 )
+
+func (s scheme) String() string {
+	switch s {
+	case schemePKCS1:
+		return "rsa-pkcs1"
+	case schemePSS:
+		return "rsa-pss"
+	case schemeECDSA:
+		return "ecdsa"
+	case schemeEd25519:
+		return "ed25519"
+	}
+	return ""
+}
 
 var (
 	oidRSA  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
@@ -57,6 +72,7 @@ var signatures = []struct {
 	{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}, schemeECDSA, crypto.SHA384},
 	{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 4}, schemeECDSA, crypto.SHA512},
 	{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1}, schemeECDSA, crypto.SHA1},
+	{asn1.ObjectIdentifier{1, 3, 101, 112}, schemeEd25519, crypto.SHA512}, // RFC 8419 §3.1
 }
 
 // algorithmID is a decoded AlgorithmIdentifier with its received encoding.
@@ -121,7 +137,7 @@ func (a algorithmID) signature(hash crypto.Hash) (scheme, int, error) {
 		if s.hash != hash {
 			return 0, 0, errors.New("signature and digest algorithm contradict each other")
 		}
-		if s.scheme == schemeECDSA && len(a.params) != 0 || !a.plain() {
+		if (s.scheme == schemeECDSA || s.scheme == schemeEd25519) && len(a.params) != 0 || !a.plain() {
 			return 0, 0, errors.New("unexpected signature parameters")
 		}
 		return s.scheme, 0, nil
@@ -169,9 +185,10 @@ func readPSS(der []byte, hash crypto.Hash) (saltLength int, err error) {
 
 func explicit(tag uint8) cbasn1.Tag { return cbasn1.Tag(tag).ContextSpecific().Constructed() }
 
-// verifyValue checks a signature value over an already computed digest.
-func verifyValue(cert *x509.Certificate, s scheme, salt int, hash crypto.Hash, digest, value []byte) error {
-	switch pub := cert.PublicKey.(type) {
+// verifyValue checks a signature value over an already computed digest; Ed25519
+// signs the message itself (RFC 8419 §2.3), which is nil when it is not here.
+func verifyValue(key crypto.PublicKey, s scheme, salt int, hash crypto.Hash, message, digest, value []byte) error {
+	switch pub := key.(type) {
 	case *rsa.PublicKey:
 		if pub.N.BitLen() > 16384 {
 			return errors.New("RSA key too long")
@@ -189,8 +206,21 @@ func verifyValue(cert *x509.Certificate, s scheme, salt int, hash crypto.Hash, d
 			}
 			return errors.New("ECDSA verification failed")
 		}
+	case ed25519.PublicKey:
+		if s == schemeEd25519 && message != nil {
+			if ed25519.Verify(pub, message, value) {
+				return nil
+			}
+			return errors.New("Ed25519 verification failed")
+		}
 	}
-	return fmt.Errorf("key of type %T does not fit the signature algorithm", cert.PublicKey)
+	return fmt.Errorf("key of type %T does not fit the signature algorithm", key)
+}
+
+// pure tells whether the key signs messages and not digests.
+func pure(pub crypto.PublicKey) bool {
+	_, ok := pub.(ed25519.PublicKey)
+	return ok
 }
 
 // digestAlgorithm encodes the identifier of a digest, parameters absent (RFC 5754 §2).
@@ -213,8 +243,11 @@ func signatureAlgorithm(pub crypto.PublicKey, hash crypto.Hash, pss bool) ([]byt
 		if pss {
 			return pssAlgorithm(hash)
 		}
-	case *ecdsa.PublicKey:
+	case *ecdsa.PublicKey, ed25519.PublicKey:
 		want = schemeECDSA
+		if pure(pub) {
+			want = schemeEd25519
+		}
 		if pss {
 			return nil, ErrAlgorithm.Because(errors.New("RSASSA-PSS needs an RSA key"))
 		}

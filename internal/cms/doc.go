@@ -12,7 +12,9 @@
 //	si, err := tbs.Sign(rand)                         // uses the key
 //	der, err := cms.Assemble(certificates, si)        // any number of signers
 //
-// Parse reads DER and bounds everything; BER with indefinite lengths is refused.
+// Parse reads DER and bounds everything; ParseBER reads what others make, indefinite
+// lengths included. ParseStream and WriteAttached take content of any size along
+// in bounded memory. Edit adds to a signature without altering what is there.
 // Verify checks what the signature itself says. Whether its certificate may be
 // relied on is package certpath's question.
 package cms
@@ -64,6 +66,8 @@ var (
 	ErrNoCertificate = fault.New(fault.Unprocessable, "cms_no_certificate")
 	// ErrSigningCertificate: the signed certificate hash names another certificate.
 	ErrSigningCertificate = fault.New(fault.Unprocessable, "cms_signing_certificate")
+	// ErrFrozen: an archive time-stamp of the old form forbids additions.
+	ErrFrozen = fault.New(fault.Conflict, "cms_frozen")
 )
 
 // Bounds on what is parsed.

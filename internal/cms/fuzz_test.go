@@ -40,3 +40,46 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseBER: what parses as BER can be added to, and nothing that was there is
+// altered; ParseStream reads it too.
+func FuzzParseBER(f *testing.F) {
+	for _, name := range []string{"testdata/hipki.p7m", "testdata/rsa-pss.p7s", "testdata/stream.ber", "../cades/testdata/lta.p7s"} {
+		f.Add(must(os.ReadFile(name)))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		streamed, serr := cms.ParseStream(bytes.NewReader(raw), nil, 1<<20)
+		sd, err := cms.ParseBER(raw)
+		if err != nil {
+			return
+		}
+		if serr == nil && (len(streamed.Signers) != len(sd.Signers) || streamed.Attached != sd.Attached || streamed.ContentSize != int64(len(sd.Content))) {
+			t.Fatal("the stream holds something else")
+		}
+		for _, si := range sd.Signers {
+			si.Evidence()
+			sd.Countersignatures(si, cms.VerifyInput{})
+		}
+		e, err := cms.Edit(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.AddCRL([]byte{0x30, 0x00})
+		if len(sd.Signers) > 0 {
+			e.AddUnsigned(0, cms.NewAttribute(cms.OIDEvidence, []byte{0x05, 0x00}))
+		}
+		out, err := e.Bytes()
+		if err != nil {
+			return // bounds
+		}
+		back, err := cms.ParseBER(out)
+		if err != nil || len(back.Signers) != len(sd.Signers) {
+			t.Fatal(err)
+		}
+		for _, si := range sd.Signers {
+			if !bytes.Contains(out, si.RawFields()) {
+				t.Fatal("a signer info was altered")
+			}
+		}
+	})
+}

@@ -2,6 +2,7 @@ package cms
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -18,12 +19,19 @@ type SignedData struct {
 	Raw         []byte
 	ContentType asn1.ObjectIdentifier
 	// Attached tells whether the content is inside; Content is then it.
-	Attached     bool
-	Content      []byte
+	Attached bool
+	Content  []byte
+	// ContentSize is set by ParseStream, which keeps no content.
+	ContentSize  int64
 	Certificates []*x509.Certificate
-	// CRLs are the embedded revocation lists, DER, unparsed.
+	// CRLs are the embedded revocation lists, OCSPs the embedded OCSP responses
+	// (RFC 5940), DER, unparsed.
 	CRLs    [][]byte
+	OCSPs   [][]byte
 	Signers []*SignerInfo
+
+	layout   *layout
+	streamed map[crypto.Hash][]byte // of content that went by in ParseStream
 }
 
 // SignerInfo is one signature (RFC 5652 §5.3). It comes from Parse, or from
@@ -41,6 +49,7 @@ type SignerInfo struct {
 	signatureAlg algorithmID
 	signature    []byte
 	unsigned     []Attribute
+	layout       *signerLayout // nil for one that was not parsed
 }
 
 // Signature is the signature value; a time-stamp token's imprint is made over it.
@@ -57,7 +66,7 @@ func (si *SignerInfo) Unsigned() []Attribute { return append([]Attribute(nil), s
 // token. The signature stays as it is.
 func (si *SignerInfo) WithUnsigned(a Attribute) *SignerInfo {
 	c := *si
-	c.raw = nil
+	c.raw, c.layout = nil, nil
 	c.unsigned = append(si.Unsigned(), a)
 	return &c
 }
@@ -132,7 +141,11 @@ func Parse(der []byte) (*SignedData, error) {
 		return nil, ErrMalformed.Because(errors.New("too large"))
 	}
 	sd := &SignedData{Raw: der}
-	if err := sd.read(der); err != nil {
+	err := sd.read(der)
+	if err == nil {
+		err = sd.attach(der)
+	}
+	if err != nil {
 		return nil, ErrMalformed.Because(err)
 	}
 	return sd, nil
@@ -240,8 +253,10 @@ func (sd *SignedData) readCRLs(set cryptobyte.String) error {
 		if n == maxCerts || !set.ReadAnyASN1Element(&raw, &tag) {
 			return errors.New("malformed or too many CRLs")
 		}
-		if tag == cbasn1.SEQUENCE { // [1] is other revocation information
+		if tag == cbasn1.SEQUENCE {
 			sd.CRLs = append(sd.CRLs, raw)
+		} else if ocsp := otherRevocation(raw); ocsp != nil {
+			sd.OCSPs = append(sd.OCSPs, ocsp)
 		}
 	}
 	return nil

@@ -146,7 +146,11 @@ func (p *Prepared) SignedAttributes(digest []byte, o Options) (*TBS, error) {
 			return nil, err
 		}
 	}
-	elements := [][]byte{typeAttr, tlv(tagSequence, p.mdOID, tlv(tagSet, tlv(tagOctets, digest))), p.essAttr}
+	elements := make([][]byte, 0, 4+len(o.Extra))
+	if typeAttr != nil { // nil in a countersignature
+		elements = append(elements, typeAttr)
+	}
+	elements = append(elements, tlv(tagSequence, p.mdOID, tlv(tagSet, tlv(tagOctets, digest))), p.essAttr)
 	if !o.SigningTime.IsZero() {
 		elements = append(elements, tlv(tagSequence, p.timeOID, tlv(tagSet, encodeTime(o.SigningTime))))
 	}
@@ -178,7 +182,8 @@ func SignedAttributes(digest []byte, s Signer, o Options) (*TBS, error) {
 // Bytes are what the key signs: DER SET OF Attribute (RFC 5652 §5.4).
 func (t *TBS) Bytes() []byte { return slices.Clone(t.set) }
 
-// Digest is the hash of Bytes, which the key operation takes.
+// Digest is the hash of Bytes, which the key operation takes (but for Ed25519, which
+// takes Bytes).
 func (t *TBS) Digest() []byte {
 	h := t.p.hash.New()
 	h.Write(t.set)
@@ -206,7 +211,11 @@ func (t *TBS) sign(rand io.Reader, key crypto.Signer) (*SignerInfo, error) {
 	if t.p.signer.PSS {
 		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: t.p.hash}
 	}
-	value, err := key.Sign(rand, t.Digest(), opts)
+	input := t.Digest()
+	if pure(t.p.signer.Certificate.PublicKey) {
+		input, opts = t.set, crypto.Hash(0)
+	}
+	value, err := key.Sign(rand, input, opts)
 	if err != nil {
 		return nil, fmt.Errorf("cms: signing: %w", err)
 	}
@@ -283,31 +292,40 @@ func marshalCertificates(certs []*x509.Certificate) []byte {
 }
 
 func assemble(contentType, content, certSet []byte, signers ...*SignerInfo) ([]byte, error) {
-	if len(signers) == 0 || len(signers) > maxSigners {
-		return nil, fmt.Errorf("cms: %d signers", len(signers))
+	version, digestAlgs, infos, err := signerSets(contentType, signers)
+	if err != nil {
+		return nil, err
 	}
-	version := byte(1) // RFC 5652 §5.1
+	sd := tlv(tagSequence, []byte{tagInteger, 1, version}, setOf(tagSet, digestAlgs),
+		tlv(tagSequence, contentType, content), certSet, setOf(tagSet, infos))
+	return tlv(tagSequence, derSignedData, tlv(tagContext0, sd)), nil
+}
+
+// signerSets encodes what a SignedData says of and by its signers.
+func signerSets(contentType []byte, signers []*SignerInfo) (version byte, digestAlgs, infos [][]byte, err error) {
+	if len(signers) == 0 || len(signers) > maxSigners {
+		return 0, nil, nil, fmt.Errorf("cms: %d signers", len(signers))
+	}
+	version = 1 // RFC 5652 §5.1
 	if !bytes.Equal(contentType, derData) {
 		version = 3
 	}
-	digestAlgs, infos := make([][]byte, 0, 1), make([][]byte, 0, len(signers))
+	digestAlgs, infos = make([][]byte, 0, 1), make([][]byte, 0, len(signers))
 	for _, si := range signers {
 		if si == nil {
-			return nil, errors.New("cms: missing signer")
+			return 0, nil, nil, errors.New("cms: missing signer")
 		}
 		if si.version == 3 {
 			version = 3
 		}
 		der, err := si.marshal()
 		if err != nil {
-			return nil, err
+			return 0, nil, nil, err
 		}
 		infos = append(infos, der)
 		digestAlgs = appendNew(digestAlgs, si.digestAlg.raw)
 	}
-	sd := tlv(tagSequence, []byte{tagInteger, 1, version}, setOf(tagSet, digestAlgs),
-		tlv(tagSequence, contentType, content), certSet, setOf(tagSet, infos))
-	return tlv(tagSequence, derSignedData, tlv(tagContext0, sd)), nil
+	return version, digestAlgs, infos, nil
 }
 
 func appendNew(list [][]byte, der []byte) [][]byte {

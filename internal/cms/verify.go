@@ -3,7 +3,6 @@ package cms
 import (
 	"bytes"
 	"crypto"
-	"crypto/subtle"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -59,6 +58,8 @@ type SignerResult struct {
 	SigningTime time.Time         // claimed; zero when absent
 	Digest      crypto.Hash
 	PSS         bool
+	// Scheme is "rsa-pkcs1", "rsa-pss", "ecdsa" or "ed25519".
+	Scheme string
 	// SigningCertificate tells that the ESS attribute is there and right.
 	SigningCertificate bool
 	// Checks made, up to the first failure of each kind.
@@ -77,6 +78,9 @@ func (sd *SignedData) Verify(in VerifyInput) ([]SignerResult, error) {
 	if !sd.Attached && in.Content == nil && in.Digest == nil {
 		return nil, ErrContentMissing
 	}
+	if sd.streamed != nil && in.Content != nil {
+		return nil, ErrContentMissing.Because(errors.New("the content went by already; give its digest"))
+	}
 	if sd.Attached && in.Content != nil && !bytes.Equal(sd.Content, in.Content) {
 		return nil, ErrDigestMismatch.Because(errors.New("the content inside is another one"))
 	}
@@ -93,7 +97,7 @@ func (sd *SignedData) Verify(in VerifyInput) ([]SignerResult, error) {
 	}
 	results := make([]SignerResult, len(sd.Signers))
 	for i, si := range sd.Signers {
-		results[i] = sd.verifySigner(si, in, digest)
+		results[i] = sd.verifySigner(si, in, digest, sd.checkContentType)
 	}
 	return results, nil
 }
@@ -120,11 +124,9 @@ func (sd *SignedData) digest(in VerifyInput, hash crypto.Hash) ([]byte, error) {
 	if sd.Attached {
 		content = sd.Content
 	}
-	var own, given []byte
+	own, given := sd.streamed[hash], []byte(nil)
 	if content != nil {
-		h := hash.New()
-		h.Write(content)
-		own = h.Sum(nil)
+		own = hashOf(hash, content)
 	}
 	if in.Digest != nil {
 		given = in.Digest(hash)
@@ -145,7 +147,8 @@ func (sd *SignedData) digest(in VerifyInput, hash crypto.Hash) ([]byte, error) {
 
 // verifySigner goes through RFC 5652 §5.4 to §5.6 and RFC 5035 §4, and goes on
 // after a failure where the next step does not depend on it.
-func (sd *SignedData) verifySigner(si *SignerInfo, in VerifyInput, digest func(crypto.Hash) ([]byte, error)) SignerResult {
+// attributes checks what is demanded of the signed ones besides the digest.
+func (sd *SignedData) verifySigner(si *SignerInfo, in VerifyInput, digest func(crypto.Hash) ([]byte, error), attributes func(*SignerInfo) error) SignerResult {
 	r := SignerResult{Signer: si, SigningTime: si.SigningTime()}
 	step := func(name string, err error) bool {
 		r.Checks = append(r.Checks, Check{name, err})
@@ -155,7 +158,7 @@ func (sd *SignedData) verifySigner(si *SignerInfo, in VerifyInput, digest func(c
 		return err == nil
 	}
 	hash, sch, salt, err := si.algorithms(in.AllowSHA1)
-	r.Digest, r.PSS = hash, sch == schemePSS
+	r.Digest, r.PSS, r.Scheme = hash, sch == schemePSS, sch.String()
 	if !step(CheckAlgorithms, err) {
 		return r
 	}
@@ -164,13 +167,9 @@ func (sd *SignedData) verifySigner(si *SignerInfo, in VerifyInput, digest func(c
 		step(CheckMessageDigest, err)
 		return r
 	}
-	signed := content
 	if si.signedAttrs != nil {
-		step(CheckContentType, sd.checkContentType(si))
+		step(CheckContentType, attributes(si))
 		step(CheckMessageDigest, checkMessageDigest(si, content))
-		h := hash.New()
-		h.Write(si.signedAttrs)
-		signed = h.Sum(nil)
 	} else if !in.AllowNoSignedAttributes || !sd.ContentType.Equal(OIDData) { // §5.3: a MUST for other types
 		step(CheckContentType, ErrAttributes.Because(errors.New("no signed attributes")))
 		return r
@@ -187,12 +186,30 @@ func (sd *SignedData) verifySigner(si *SignerInfo, in VerifyInput, digest func(c
 	}
 	r.SigningCertificate = present && err == nil
 	step(CheckSigningCertificate, err)
-	err = verifyValue(r.Certificate, sch, salt, hash, signed, si.signature)
-	if err != nil {
+	if err = si.verifyValue(r.Certificate, sch, salt, hash, content); err != nil {
 		err = ErrSignature.Because(err)
 	}
 	step(CheckSignature, err)
 	return r
+}
+
+// verifyValue checks the signature over the signed attributes as they were
+// received or, where these are not in DER, over their DER (RFC 5652 §5.4: signers
+// use DER, and some send another order than they signed); without signed
+// attributes, over the content's digest.
+func (si *SignerInfo) verifyValue(cert *x509.Certificate, s scheme, salt int, hash crypto.Hash, content []byte) error {
+	if si.signedAttrs == nil {
+		return verifyValue(cert.PublicKey, s, salt, hash, nil, content, si.signature)
+	}
+	err := verifyValue(cert.PublicKey, s, salt, hash, si.signedAttrs, hashOf(hash, si.signedAttrs), si.signature)
+	if err == nil {
+		return nil
+	}
+	sorted, serr := marshalAttributes(tagSet, si.attributes)
+	if serr != nil || bytes.Equal(sorted, si.signedAttrs) {
+		return err
+	}
+	return verifyValue(cert.PublicKey, s, salt, hash, sorted, hashOf(hash, sorted), si.signature)
 }
 
 // algorithms resolves digest and signature algorithm and checks them against the
@@ -246,7 +263,11 @@ func (sd *SignedData) checkContentType(si *SignerInfo) error {
 	if !in.ReadASN1ObjectIdentifier(&oid) || !oid.Equal(sd.ContentType) {
 		return ErrAttributes.Because(errors.New("content type is another one"))
 	}
-	// RFC 5652 §11.3: at most one signing time, with one value, well formed.
+	return checkSigningTime(si)
+}
+
+// checkSigningTime: at most one, with one value, well formed (RFC 5652 §11.3).
+func checkSigningTime(si *SignerInfo) error {
 	if has(si.attributes, OIDSigningTime) {
 		v, ok := si.SignedAttribute(OIDSigningTime)
 		if !ok {
@@ -269,7 +290,7 @@ func checkMessageDigest(si *SignerInfo, content []byte) error {
 	if !in.ReadASN1(&md, cbasn1.OCTET_STRING) {
 		return ErrAttributes.Because(errors.New("message digest is malformed"))
 	}
-	if subtle.ConstantTimeCompare(md, content) != 1 {
+	if !sameOctets(md, content) {
 		return ErrDigestMismatch
 	}
 	return nil
@@ -279,8 +300,15 @@ func checkMessageDigest(si *SignerInfo, content []byte) error {
 // the same key identifier, or issuer and number; then the one the ESS hash names
 // is meant, or else the first.
 func (sd *SignedData) findSigner(si *SignerInfo, more []*x509.Certificate) *x509.Certificate {
+	return si.FindCertificate(slices.Concat(sd.Certificates, more))
+}
+
+// FindCertificate gives the certificate of a list that the signer info names, by
+// the hash in its signed attributes where several fit; nil when none does. That it
+// made the signature is for Verify to say.
+func (si *SignerInfo) FindCertificate(list []*x509.Certificate) *x509.Certificate {
 	var first *x509.Certificate
-	for _, c := range slices.Concat(sd.Certificates, more) {
+	for _, c := range list {
 		if c == nil || !si.names(c) {
 			continue
 		}
@@ -346,7 +374,7 @@ func matchESS(value []byte, hash crypto.Hash, cert *x509.Certificate) error {
 	}
 	h := hash.New()
 	h.Write(cert.Raw)
-	if subtle.ConstantTimeCompare(h.Sum(nil), certHash) != 1 {
+	if !sameOctets(h.Sum(nil), certHash) {
 		return errors.New("another certificate's hash")
 	}
 	if id.Empty() {

@@ -3,11 +3,9 @@ package tsp
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/big"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -29,7 +27,7 @@ func ParseToken(der []byte) (*Token, error) {
 	if len(der) > maxResponseBytes {
 		return nil, ErrMalformed.Because(errors.New("too large"))
 	}
-	sd, err := cms.Parse(der)
+	sd, err := cms.ParseBER(der)
 	if err != nil {
 		return nil, ErrMalformed.Because(err)
 	}
@@ -42,6 +40,9 @@ func ParseToken(der []byte) (*Token, error) {
 	}
 	return &Token{Raw: der, Info: info, Certificates: sd.Certificates, signed: sd}, nil
 }
+
+// SignedData is the token as CMS, e.g. for its unsigned attributes.
+func (t *Token) SignedData() *cms.SignedData { return t.signed }
 
 // Verify checks that the token stamps exactly this imprint, that its signature is
 // good, and that the signer's certificate is a time-stamp authority's (RFC 3161
@@ -69,41 +70,23 @@ type Poster func(ctx context.Context, url, contentType string, body []byte, acce
 
 // RequestToken asks the authority at url to stamp an imprint, and verifies what
 // comes back: imprint, nonce, signature and certificate. token is what goes into
-// a signature's unsigned attribute; signer is still to be validated.
+// a signature's unsigned attribute; signer is still to be validated, which Client
+// does.
 func RequestToken(ctx context.Context, post Poster, url string, imprint Imprint) (token *Token, signer *x509.Certificate, err error) {
-	nonce := make([]byte, 8)
-	rand.Read(nonce)
-	req := &Request{Imprint: imprint, Nonce: new(big.Int).SetBytes(nonce), CertReq: true}
-	body, err := req.Marshal()
-	if err != nil {
-		return nil, nil, err
-	}
-	answer, err := post(ctx, url, MediaTypeQuery, body, MediaTypeReply, maxResponseBytes)
-	if err != nil {
-		return nil, nil, err
-	}
-	raw, err := ParseResponse(answer)
-	if err != nil {
-		return nil, nil, err
-	}
-	if token, err = ParseToken(raw); err != nil {
-		return nil, nil, err
-	}
-	if token.Info.Nonce == nil || token.Info.Nonce.Cmp(req.Nonce) != 0 {
-		return nil, nil, ErrMismatch.Because(errors.New("the nonce is not ours"))
-	}
-	if signer, err = token.Verify(imprint); err != nil {
-		return nil, nil, err
-	}
-	return token, signer, nil
+	return request(ctx, post, url, imprint, nil)
 }
 
 // ImprintOf hashes data with SHA-256. For a signature's time stamp, data is the
 // signature value (EN 319 122-1 §5.3).
-func ImprintOf(data []byte) Imprint {
-	h := crypto.SHA256.New()
-	h.Write(data)
-	return Imprint{crypto.SHA256, h.Sum(nil)}
+func ImprintOf(data []byte) Imprint { return NewImprint(crypto.SHA256, data) }
+
+// NewImprint hashes parts, one after the other.
+func NewImprint(hash crypto.Hash, parts ...[]byte) Imprint {
+	h := hash.New()
+	for _, p := range parts {
+		h.Write(p)
+	}
+	return Imprint{hash, h.Sum(nil)}
 }
 
 // ParseResponse gives the token of a granted TimeStampResp (RFC 3161 §2.4.2). A

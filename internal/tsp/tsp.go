@@ -4,7 +4,8 @@
 //
 // A token is a CMS SignedData over TSTInfo, made and checked by package cms.
 // Whether the authority's certificate may be relied on is package certpath's
-// question (certpath.TimestampProfile).
+// question (certpath.TimestampProfile). Client asks it, of several authorities in
+// order, and keeps the evidence.
 package tsp
 
 import (
