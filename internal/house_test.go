@@ -52,6 +52,7 @@ var sideways = map[string]string{
 	"passkey→audit":         "stopping a model's devices is an audited act",
 	"signing→issuing":       "a signature names the certificate that was issued",
 	"evidence→signing":      "an approval's challenge has one definition",
+	"sigverify→evidence":    "a signature may carry the evidence of its approval",
 	"enrolment→order":       "binding a phone is an order of kind enrol",
 	"front/agencyapi→oidc":  "the provider issues and checks this door's access tokens",
 	"front/*→front":         "doors stand in the shell",

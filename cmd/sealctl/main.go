@@ -7,6 +7,7 @@
 //	sealctl bench       measures a whole login, a signature, a waiting browser
 //	sealctl keys        where keys are kept; changing the master key
 //	sealctl evidence    exports and verifies the evidence of an approval
+//	sealctl verify      verifies signatures, ours and others'
 //	sealctl admin       administrators: who they are, and a link for a new one
 //	sealctl authenticators  which models are accepted; FIDO metadata
 //	sealctl clients     what each agency system demands
@@ -16,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -31,10 +33,22 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "sealctl:", err)
-		os.Exit(1)
+	if err := root().ExecuteContext(ctx); err != nil {
+		os.Exit(report(os.Stderr, err))
 	}
+}
+
+// report tells an error, unless it was told, and gives the exit status. An
+// interrupted command that has no statuses of its own was meant to end.
+func report(w io.Writer, err error) int {
+	exit := exitError{status: 1, err: err}
+	if !errors.As(err, &exit) && errors.Is(err, context.Canceled) {
+		return 0
+	}
+	if exit.err != nil {
+		fmt.Fprintln(w, "sealctl:", err)
+	}
+	return exit.status
 }
 
 func root() *cobra.Command {
@@ -44,7 +58,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), authenticatorsCommand(), adminCommand(), clientsCommand())
+	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), verifyCommand(), authenticatorsCommand(), adminCommand(), clientsCommand())
 	return cmd
 }
 
