@@ -67,7 +67,8 @@ func Extend(ctx context.Context, signature []byte, to Level, src Sources) ([]byt
 		do    func(context.Context) error
 	}{
 		{LevelT, e.stampSignatures},
-		{LevelLT, func(ctx context.Context) error { return e.keepValues(ctx, false) }},
+		// Before an archive time-stamp, a signature that has been B-LT for long gets fresh answers.
+		{LevelLT, func(ctx context.Context) error { return e.keepValues(ctx, to == LevelLTA) }},
 		{LevelLTA, func(ctx context.Context) error { return e.archive(ctx, false) }},
 	}
 	for _, s := range steps {
@@ -234,7 +235,7 @@ func (e *extension) keepValues(ctx context.Context, all bool) error {
 				if t.Kind != KindContent && (proven.IsZero() || s.Time.Before(proven)) {
 					proven = s.Time
 				}
-				if err := e.keep(ctx, ed, PurposeTimestamp, s.Certificate, known, s.Time); err != nil {
+				if err := e.keep(ctx, ed, PurposeTimestamp, s.Certificate, known, e.judgedAt(s)); err != nil {
 					return err
 				}
 			}
@@ -246,6 +247,16 @@ func (e *extension) keepValues(ctx context.Context, all bool) error {
 		}
 		return nil
 	})
+}
+
+// judgedAt is the time that an authority is judged for: now, when what is about
+// to be added proves its token to have existed (EN 319 102-1 §5.6.2), or the
+// token's own time where the certificate has ended since.
+func (e *extension) judgedAt(s *Stamp) time.Time {
+	if now := e.src.Now(); s.Certificate != nil && now.Before(s.Certificate.NotAfter) && now.After(s.Time) {
+		return now
+	}
+	return s.Time
 }
 
 // signers are the certificates of a signer and of its countersigners.
