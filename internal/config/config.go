@@ -44,6 +44,7 @@ type Config struct {
 	Mobile   Mobile   `key:"mobile"`
 	Issuing  Issuing  `key:"issuing"`
 	Citizen  Citizen  `key:"citizen"`
+	Device   Device   `key:"device"`
 	Passkey  Passkey  `key:"passkey"`
 	Signing  Signing  `key:"signing"`
 	Limits   Limits   `key:"limits"`
@@ -133,6 +134,11 @@ type Issuing struct {
 type Citizen struct {
 	ReleaseNationalID bool `key:"release_national_id" doc:"clients that were granted it may be told the national ID; otherwise it leaves the server never"`
 	DeviceLimit       int  `key:"device_limit" default:"5" min:"1" max:"50" doc:"devices one citizen may have bound at a time"`
+}
+
+// Device is about the phones of citizens.
+type Device struct {
+	Cooldown time.Duration `key:"cooldown" default:"24h" min:"0s" max:"720h" doc:"how long a phone that was added from another phone may log in but not sign documents nor add or manage other phones; 0: not at all. A phone that the card bound has none"`
 }
 
 // Passkey is about what phones must prove.

@@ -57,6 +57,7 @@ func TestDefaults(t *testing.T) {
 		"mobile.certificate_lifetime": {c.Mobile.CertificateLifetime, 365 * 24 * time.Hour},
 		"mobile.key_algorithm":        {c.Mobile.KeyAlgorithm, "P-256"},
 		"citizen.device_limit":        {c.Citizen.DeviceLimit, 5},
+		"device.cooldown":             {c.Device.Cooldown, 24 * time.Hour},
 		"citizen.release_national_id": {c.Citizen.ReleaseNationalID, false},
 		"signing.batch_max":           {c.Signing.BatchMax, 200},
 		"default_language":            {c.DefaultLanguage, "zh-Hant"},

@@ -166,7 +166,7 @@ func (s *services) enrolling(opts Options, db *postgres.DB, f *foundation) error
 	var err error
 	s.enrolments, err = enrolment.New(enrolment.Config{Store: db.Enrolments(), Losses: db.Enrolments(), Phones: db.Enrolments(), Changed: s.ca.Changed, Vault: f.vault, Validator: f.validator, RelyingParty: f.rp,
 		Keys: f.keys, Issuer: s.ca, KeyAlgorithm: keyring.Algorithm(cfg.Mobile.KeyAlgorithm), Client: s.own, Announce: s.hub.Announce,
-		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Suspend: s.suspend, Log: opts.Log})
+		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Cooldown: cfg.Device.Cooldown, Suspend: s.suspend, Log: opts.Log})
 	return err
 }
 
