@@ -98,7 +98,7 @@ function computer(c: Claim): (Node | string)[] {
 }
 
 function caution(c: Claim): HTMLElement {
-  return h("p", { class: "app-caution" }, icon(shapes.warn), h("span", {}, t(`order.caution.${c.kind}`)));
+  return h("p", { class: "app-caution" }, icon(shapes.warn), h("span", {}, t(c.enrol?.proof === "device" ? "order.caution.add" : `order.caution.${c.kind}`)));
 }
 
 function digitsBox(digits: string): HTMLElement {

@@ -179,7 +179,7 @@ class Flow {
     }
     notice({
       tone: "ok", title: this.doneTitle(outcome, leftOut),
-      text: t(this.claim.kind === "enrol" ? "done.enrol.text" : "done.computer"),
+      text: t(this.claim.enrol?.proof === "device" ? "done.add.text" : this.claim.kind === "enrol" ? "done.enrol.text" : "done.computer"),
       more: [device],
       actions: this.claim.kind === "enrol"
         ? [link(t("common.done"), "/app", "primary")]
