@@ -22,7 +22,7 @@ function render({ items, notices }: DeviceList, byPress: boolean): void {
     heading(t("devices.title")),
     ...told(notices, items),
     cooling && h("p", { class: "app-caution app-caution--info" }, icon(shapes.info), h("span", {}, t("devices.cooling"), " ", timeElement(cooling))),
-    items.length === 0 ? h("p", {}, t("devices.empty")) : h("ul", { class: "app-plain app-cards" }, ...items.map((d) => card(d, active))),
+    items.length === 0 ? h("p", {}, t("devices.empty")) : h("ul", { class: "app-plain app-cards" }, ...items.map((d) => card(d, active, Boolean(cooling) && !d.this))),
     active === 1 && h("p", { class: "app-caution app-caution--info" }, icon(shapes.info), h("span", {}, t("devices.second"))),
     actions(!cooling && button(t("devices.add"), add), link(t("devices.lost"), "/lost")),
     signOut(t("devices.title"), load),
@@ -48,7 +48,8 @@ function told(notices: DeviceNotice[], items: Device[]): Node[] {
   ].filter((b): b is HTMLDivElement => Boolean(b));
 }
 
-function card(d: Device, active: number): HTMLElement {
+// A phone that was just added manages no other phone: locked.
+function card(d: Device, active: number, locked: boolean): HTMLElement {
   const key = `devices.state.${d.state}`;
   const facts = h("dl", { class: "app-facts" });
   const fact = (label: string, ...content: (Node | string)[]) =>
@@ -70,7 +71,7 @@ function card(d: Device, active: number): HTMLElement {
     h("h2", {}, icon(shapes.phone), h("span", { dir: "auto" }, d.name), d.this && h("span", { class: "app-tag" }, t("devices.this"))),
     facts,
     due(d, reload),
-    actions(
+    !locked && actions(
       act(t("devices.rename"), () => rename(d)),
       d.state === "active" && act(t("devices.suspend"), () => confirm(d, "suspend", last)),
       d.state === "suspended" && d.resumable && act(t("devices.resume"), () => confirm(d, "resume", last)),
