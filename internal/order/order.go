@@ -221,13 +221,16 @@ var (
 	ErrCitizenFrozen = fault.New(fault.Forbidden, "citizen_frozen")
 	ErrDeviceCounter = fault.New(fault.Forbidden, "device_counter")
 	ErrNoCertificate = fault.New(fault.Forbidden, "sign_certificate_missing")
-	ErrLeftOut       = fault.New(fault.Invalid, "left_out_invalid")
-	ErrDocuments     = fault.New(fault.Invalid, "documents_invalid")
-	ErrTooMany       = fault.New(fault.TooLarge, "documents_too_many")
-	ErrDigest        = fault.New(fault.Invalid, "document_digest_invalid")
-	ErrText          = fault.New(fault.Invalid, "text_invalid")
-	ErrStartToken    = fault.New(fault.Forbidden, "start_token_wrong")
-	ErrKind          = fault.New(fault.Conflict, "order_kind")
+	// ErrCertificatePending: the outside CA has not issued the certificate yet.
+	// The order stays open: the same phone may approve when it has come.
+	ErrCertificatePending = fault.New(fault.Conflict, "certificate_pending")
+	ErrLeftOut            = fault.New(fault.Invalid, "left_out_invalid")
+	ErrDocuments          = fault.New(fault.Invalid, "documents_invalid")
+	ErrTooMany            = fault.New(fault.TooLarge, "documents_too_many")
+	ErrDigest             = fault.New(fault.Invalid, "document_digest_invalid")
+	ErrText               = fault.New(fault.Invalid, "text_invalid")
+	ErrStartToken         = fault.New(fault.Forbidden, "start_token_wrong")
+	ErrKind               = fault.New(fault.Conflict, "order_kind")
 )
 
 // Fault says in words a caller can act on why a step is not possible in a state.

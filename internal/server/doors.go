@@ -185,6 +185,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 func (s *Server) observe() {
 	s.registry.MustRegister(s.cards.collectors()...)
 	s.registry.MustRegister(s.authorityGauges()...)
+	s.observeOutside()
 	s.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
