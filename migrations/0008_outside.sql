@@ -40,8 +40,22 @@ CREATE TABLE certificate_requests (
 );
 CREATE INDEX certificate_requests_due ON certificate_requests (next_attempt_at) WHERE state = 'waiting';
 CREATE INDEX certificate_requests_device ON certificate_requests (device_id);
+CREATE UNIQUE INDEX certificate_requests_waiting ON certificate_requests (device_id) WHERE state = 'waiting';
+
+-- A renewal may end with a request; the certificate follows.
+ALTER TABLE device_statements
+  DROP CONSTRAINT device_statements_renewal,
+  ADD COLUMN new_request_id uuid REFERENCES certificate_requests (id),
+  ADD CONSTRAINT device_statements_renewal CHECK (purpose <> 'renew-certificate' OR
+    (device_id IS NOT NULL AND old_certificate_id IS NOT NULL AND
+     (new_certificate_id IS NOT NULL OR new_request_id IS NOT NULL) = (completed_at IS NOT NULL)));
+CREATE INDEX device_statements_request ON device_statements (new_request_id) WHERE new_request_id IS NOT NULL;
 
 -- +goose Down
+DROP INDEX device_statements_request;
+ALTER TABLE device_statements DROP CONSTRAINT device_statements_renewal, DROP COLUMN new_request_id,
+  ADD CONSTRAINT device_statements_renewal CHECK (purpose <> 'renew-certificate' OR
+    (device_id IS NOT NULL AND old_certificate_id IS NOT NULL AND (new_certificate_id IS NOT NULL) = (completed_at IS NOT NULL)));
 DROP TABLE certificate_requests;
 DROP INDEX mobile_certificates_unreported;
 ALTER TABLE mobile_certificates

@@ -6,6 +6,7 @@
 //	sealctl enrol       binds a soft phone with a test card
 //	sealctl bench       measures a whole login, a signature, a waiting browser
 //	sealctl keys        where keys are kept; changing the master key
+//	sealctl issuing     another CA: requests, certificates, revocations
 //	sealctl evidence    exports and verifies the evidence of an approval
 //	sealctl admin       administrators: who they are, and a link for a new one
 //	sealctl authenticators  which models are accepted; FIDO metadata
@@ -44,7 +45,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), authenticatorsCommand(), adminCommand(), clientsCommand())
+	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), issuingCommand(), evidenceCommand(), authenticatorsCommand(), adminCommand(), clientsCommand())
 	return cmd
 }
 

@@ -54,6 +54,10 @@ type Acceptance struct {
 	By    audit.Entry // who brought it
 }
 
+// OldKeyLife is how long the key of a replaced certificate is kept, so that what
+// was approved before is still signed.
+const OldKeyLife = time.Hour
+
 // Setback is an attempt that gave no certificate.
 type Setback struct {
 	Request uuid.UUID

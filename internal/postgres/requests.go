@@ -104,17 +104,18 @@ func (s RequestStore) ByKey(ctx context.Context, hash [32]byte) (issuing.Request
 // everything that changes a device, so that the certificate's state is the
 // device's whichever comes first.
 func (s RequestStore) Accept(ctx context.Context, a issuing.Acceptance) error {
-	err := s.db.tx(ctx, func(tx pgx.Tx) error {
+	err := s.db.txAgain(ctx, func(tx pgx.Tx) error {
 		c := a.Certificate
 		if _, err := tx.Exec(ctx, `SELECT 1 FROM citizens WHERE id = $1 FOR NO KEY UPDATE`, c.CitizenID); err != nil {
 			return err
 		}
 		var waits bool
 		var device, person, key string
-		err := tx.QueryRow(ctx, `SELECT r.state = 'waiting', d.state, c.state, k.state FROM certificate_requests r
+		var renewal bool
+		err := tx.QueryRow(ctx, `SELECT r.state = 'waiting', d.state, c.state, k.state, r.renews_id IS NOT NULL FROM certificate_requests r
 JOIN devices d ON d.id = r.device_id JOIN citizens c ON c.id = r.citizen_id JOIN keys k ON k.id = r.key_id
 WHERE r.id = $1 AND r.device_id = $2 AND r.citizen_id = $3 AND r.key_id = $4 FOR NO KEY UPDATE OF r, d`,
-			a.Request, c.DeviceID, c.CitizenID, c.KeyID).Scan(&waits, &device, &person, &key)
+			a.Request, c.DeviceID, c.CitizenID, c.KeyID).Scan(&waits, &device, &person, &key, &renewal)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && !waits {
 			return issuing.ErrRequestDone
 		}
@@ -128,7 +129,10 @@ WHERE r.id = $1 AND r.device_id = $2 AND r.citizen_id = $3 AND r.key_id = $4 FOR
 		case device != "active" || person != "active":
 			c.State, c.RevokedAt, c.Reason = issuing.Held, &a.At, issuing.ReasonHold
 		}
-		return insertAccepted(ctx, tx, a, c)
+		if err := insertAccepted(ctx, tx, a, c); err != nil || !renewal {
+			return err
+		}
+		return insertNotices(ctx, tx, c.CitizenID, c.DeviceID, c.DeviceID, "certificate_renewed", a.At)
 	})
 	if isUnique(err, "mobile_certificates_serial") {
 		return issuing.ErrSeen
@@ -142,7 +146,9 @@ func insertAccepted(ctx context.Context, tx pgx.Tx, a issuing.Acceptance, c issu
 	b.exec(`INSERT INTO authorities AS a (name, key_id, certificate, issuer, chain, created_at) VALUES ($1, NULL, $2, '', $3, $4)
 ON CONFLICT (name) DO UPDATE SET certificate = excluded.certificate, chain = excluded.chain WHERE a.chain IS DISTINCT FROM excluded.chain`,
 		c.Authority, a.Chain[0], a.Chain, a.At)
-	b.exec(`UPDATE mobile_certificates SET superseded_at = $2 WHERE device_id = $1 AND superseded_at IS NULL`, c.DeviceID, a.At)
+	b.exec(`WITH old AS (UPDATE mobile_certificates SET superseded_at = $2 WHERE device_id = $1 AND superseded_at IS NULL RETURNING key_id)
+UPDATE keys SET destroy_after = $3 WHERE id IN (SELECT key_id FROM old) AND purpose = 'mobile'`, c.DeviceID, a.At, a.At.Add(issuing.OldKeyLife))
+	b.exec(`UPDATE device_notices SET seen_at = $2 WHERE about_id = $1 AND seen_at IS NULL AND kind LIKE 'certificate\_ends\_%'`, c.DeviceID, a.At)
 	var reason *int
 	if c.RevokedAt != nil {
 		reason = &c.Reason
@@ -152,6 +158,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		c.ID, c.Serial, c.CitizenID, c.DeviceID, c.KeyID, c.Authority, c.DER, c.NotBefore, c.NotAfter, c.State, c.RevokedAt, reason, c.CreatedAt)
 	b.one(issuing.ErrRequestDone, `UPDATE certificate_requests SET state = 'issued', certificate_id = $2, ended_at = $3, attempts = attempts + 1, last_error = ''
 WHERE id = $1 AND state = 'waiting'`, a.Request, c.ID, a.At)
+	b.exec(`UPDATE device_statements SET new_certificate_id = $2 WHERE new_request_id = $1`, a.Request, c.ID)
 	e := c.Issued().By(a.By.ActorKind, a.By.Actor)
 	queueAudit(b, e)
 	if c.State != issuing.Good {

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -282,4 +283,54 @@ func (w *world) opensslStatus(t testing.TB, ca *esttest.Server, cert *x509.Certi
 	out, _ := exec.Command("openssl", "ocsp", "-issuer", filepath.Join(dir, "issuer.pem"), "-cert", filepath.Join(dir, "cert.pem"),
 		"-url", w.origin+issuing.PathOCSP, "-noverify").CombinedOutput()
 	return string(out)
+}
+
+// A renewal asks by /simplereenroll. The old certificate signs until the new one
+// has come, and nothing after that; asking twice is refused.
+func TestOutsideAuthorityRenewal(t *testing.T) {
+	t.Parallel()
+	ca, settings := otherCA(t, nil)
+	w := newWorld(t, settings)
+	phone := w.citizenPhone(t, 3, "一號")
+	w.issued(t, 1)
+	d := named(t, w.devices(t, phone), "一號")
+	w.ends(t, d.ID, 24*time.Hour)
+	ca.Stop()
+	if _, err := phone.Renew(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, err := phone.Renew(w.ctx)
+	wantCode(t, err, "renewal_pending")
+	sign := func() []byte {
+		content := []byte("公文")
+		client, id, claim := w.signOrder(t, phone, content)
+		if _, err := phone.Approve(w.ctx, claim); err != nil {
+			t.Fatal(err)
+		}
+		if o := client.completed(t, id); o.State != "completed" {
+			t.Fatalf("%+v", o)
+		}
+		der := w.signature(t, client, id, 0)
+		w.opensslVerifiesUnder(t, der, content, esttest.PEM(ca.Root.Certificate))
+		return der
+	}
+	before := sign()
+	if err := ca.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.issued(t, 2)
+	after := sign()
+	issued := ca.Issued()
+	if !bytes.Contains(before, issued[0].Raw) || !bytes.Contains(after, issued[1].Raw) || bytes.Contains(after, issued[0].Raw) {
+		t.Error("the wrong certificate signs")
+	}
+	if asked := strings.Join(ca.Requests(), " "); !strings.Contains(asked, "/simplereenroll") {
+		t.Errorf("asked %s", asked)
+	}
+	var good int
+	if err := w.pool.QueryRow(w.ctx, `SELECT count(*) FROM device_statements s JOIN mobile_certificates m ON m.id = s.new_certificate_id
+JOIN mobile_certificates o ON o.id = s.old_certificate_id JOIN keys k ON k.id = o.key_id
+WHERE m.superseded_at IS NULL AND o.superseded_at IS NOT NULL AND k.destroy_after IS NOT NULL`).Scan(&good); err != nil || good != 1 {
+		t.Errorf("%d renewals are whole, %v", good, err)
+	}
 }

@@ -180,7 +180,7 @@ func (s *services) renewing(opts Options, db *postgres.DB, f *foundation) error 
 	m := opts.Config.Mobile
 	var err error
 	s.renewals, err = devices.NewRenewals(devices.RenewalsConfig{Store: db.Devices(), RelyingParty: f.rp, Keys: f.keys,
-		KeyAlgorithm: keyring.Algorithm(m.KeyAlgorithm), Issuer: s.ca, Look: s.cards.Look, Suspend: s.suspend,
+		KeyAlgorithm: keyring.Algorithm(m.KeyAlgorithm), Issuer: s.ca, Outside: s.outside, Requested: s.requested, Look: s.cards.Look, Suspend: s.suspend,
 		Life: m.CertificateLifetime, Before: m.RenewBefore, Grace: m.RenewGrace})
 	return err
 }

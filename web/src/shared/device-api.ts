@@ -265,7 +265,7 @@ export function beginRenewal(): Promise<RenewalRequest> {
   return call("POST", "/renewals", { body: {} });
 }
 
-export function completeRenewal(renewal: string, assertion: CredentialJSON): Promise<{ certificate: { not_after: string; state: string } }> {
+export function completeRenewal(renewal: string, assertion: CredentialJSON): Promise<{ certificate: { not_after: string; state: string }; pending?: true }> {
   return call("POST", `/renewals/${encodeURIComponent(renewal)}`, { body: { assertion } });
 }
 
