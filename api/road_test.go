@@ -24,6 +24,7 @@ import (
 	"sealgate/cmd/sealctl/onebox"
 	"sealgate/cmd/sealctl/softphone"
 	"sealgate/internal/postgres/pgtest"
+	"sealgate/internal/softauthn"
 	"sealgate/internal/tsp"
 )
 
@@ -443,12 +444,36 @@ func (r *road) phones() {
 	if len(list.Items) != 1 {
 		r.Fatalf("devices: %+v", list)
 	}
+	r.addition(first)
 	r.must(me.Post(r.ctx, "/notices/seen", map[string]string{"last": bound.Device.ID}, nil))
 	r.want(200, "GET", "/pki/issuing-2-1.crl", "", nil)
 	r.want(200, "HEAD", "/pki/issuing-2-1.crl", "", nil)
 	for _, purpose := range []string{"report-loss", "undo-loss"} {
 		r.loss(purpose)
 	}
+}
+
+// addition adds a phone from the first one.
+func (r *road) addition(first *softphone.Phone) {
+	b := r.browser()
+	a := softphone.Addition{Browser: b, First: b.Phone(first.Keys()), DeviceName: "新手機"}
+	r.refused(a.First.Post(r.ctx, "/additions", struct{}{}, nil), "session_required")
+	id, err := a.Begin(r.ctx)
+	r.must(err)
+	second := softphone.New(softphone.Config{Server: r.box.Origin, HTTP: r.http})
+	r.must(a.Bind(r.ctx, id, second))
+	n, err := a.Newcomer(r.ctx, id)
+	r.must(err)
+	_, err = a.Agree(r.ctx, id, n, softauthn.WithoutUV)
+	r.refused(err, "passkey_user_verification")
+	added, err := a.Agree(r.ctx, id, n)
+	r.must(err)
+	list, err := a.First.Devices(r.ctx)
+	r.must(err)
+	if len(list.Items) != 2 || list.Items[1].AddedBy == nil || list.Items[1].CooldownUntil == "" {
+		r.Fatalf("devices: %+v", list)
+	}
+	r.must(a.First.ChangeDevice(r.ctx, added.Device.ID, "remove"))
 }
 
 // loss lets the card sign a statement about all phones.

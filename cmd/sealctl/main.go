@@ -6,6 +6,7 @@
 //	sealctl enrol       binds a soft phone with a test card
 //	sealctl bench       measures a whole login, a signature, a waiting browser
 //	sealctl keys        where keys are kept; changing the master key
+//	sealctl issuing     another CA: requests, certificates, revocations
 //	sealctl evidence    exports and verifies the evidence of an approval
 //	sealctl verify      verifies signatures, ours and others'
 //	sealctl admin       administrators: who they are, and a link for a new one
@@ -58,7 +59,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), verifyCommand(), authenticatorsCommand(), adminCommand(), clientsCommand())
+	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), verifyCommand(), authenticatorsCommand(), adminCommand(), clientsCommand(), issuingCommand())
 	return cmd
 }
 

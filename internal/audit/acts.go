@@ -54,6 +54,8 @@ const (
 	KeyDestroyed         Act = "key.destroyed"
 	AuthorityCreated     Act = "authority.created"
 	CertificateIssued    Act = "certificate.issued"
+	CertificateRequested Act = "certificate.requested" // of another CA
+	CertificateRefused   Act = "certificate.refused"   // what another CA issued was not accepted, or a request was ended
 	CertificateRevoked   Act = "certificate.revoked"
 	CertificateHeld      Act = "certificate.held"
 	CertificateRestored  Act = "certificate.restored"
@@ -61,6 +63,8 @@ const (
 	RenewalStarted       Act = "renewal.started"
 	AuthorityReplaced    Act = "authority.replaced" // a new key and certificate took its place
 	RevocationListIssued Act = "crl.issued"
+	RevocationsReported  Act = "revocations.reported" // another CA was told
+	RequestsExported     Act = "requests.exported"    // for another CA
 )
 
 // Signing.

@@ -44,6 +44,7 @@ type Config struct {
 	Mobile   Mobile   `key:"mobile"`
 	Issuing  Issuing  `key:"issuing"`
 	Citizen  Citizen  `key:"citizen"`
+	Device   Device   `key:"device"`
 	Passkey  Passkey  `key:"passkey"`
 	Signing  Signing  `key:"signing"`
 	Limits   Limits   `key:"limits"`
@@ -126,13 +127,35 @@ type Mobile struct {
 
 // Issuing says who issues the mobile certificates.
 type Issuing struct {
+	Mode         string `key:"mode" default:"own" oneof:"own est pkcs10" doc:"who issues mobile certificates: own: this service's own authority, at once; est: another CA, asked by EST (RFC 7030); pkcs10: another CA, to which operators carry files (sealctl issuing)"`
 	TSAPolicyOID string `key:"tsa_policy_oid" doc:"policy of the service's own time-stamps; needed outside development"`
+	// What follows is about another CA.
+	AnchorsDir       string `key:"anchors_dir" file:"yes" doc:"directory with the root certificates that mobile certificates of another CA must lead to; needed with est and pkcs10"`
+	IntermediatesDir string `key:"intermediates_dir" file:"yes" doc:"directory with the authorities between; those that come along with a certificate or from the EST server are used as well"`
+	SubjectMatch     string `key:"subject_match" default:"exact" oneof:"exact text" doc:"how the subject of another CA's certificate must agree with the card's: exact: byte for byte; text: the same attributes and values, in whatever string type"`
+	EST              EST    `key:"est"`
+}
+
+// EST is the server of another CA.
+type EST struct {
+	URL            string        `key:"url" doc:"address of the EST server: https://HOST/.well-known/est, or with the CA's label behind; its host must be in egress.allow"`
+	RootsFile      string        `key:"roots_file" file:"yes" doc:"certificates (PEM) that the server's TLS certificate must lead to; no others are believed"`
+	ClientCertFile string        `key:"client_cert_file" file:"yes" doc:"certificate chain (PEM) by which this service proves itself to the server"`
+	ClientKeyFile  string        `key:"client_key_file" file:"yes" doc:"private key (PEM) of issuing.est.client_cert_file"`
+	User           string        `key:"user" doc:"user name for HTTP Basic authentication at the server"`
+	PasswordFile   string        `key:"password_file" file:"yes" doc:"file with the password of issuing.est.user; only its owner may read it"`
+	Timeout        time.Duration `key:"timeout" default:"20s" min:"1s" max:"60s" doc:"how long one exchange with the server may take"`
 }
 
 // Citizen is about people and their devices.
 type Citizen struct {
 	ReleaseNationalID bool `key:"release_national_id" doc:"clients that were granted it may be told the national ID; otherwise it leaves the server never"`
 	DeviceLimit       int  `key:"device_limit" default:"5" min:"1" max:"50" doc:"devices one citizen may have bound at a time"`
+}
+
+// Device is about the phones of citizens.
+type Device struct {
+	Cooldown time.Duration `key:"cooldown" default:"24h" min:"0s" max:"720h" doc:"how long a phone that was added from another phone may log in but not sign documents nor add or manage other phones; 0: not at all. A phone that the card bound has none"`
 }
 
 // Passkey is about what phones must prove.

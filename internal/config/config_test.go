@@ -57,6 +57,7 @@ func TestDefaults(t *testing.T) {
 		"mobile.certificate_lifetime": {c.Mobile.CertificateLifetime, 365 * 24 * time.Hour},
 		"mobile.key_algorithm":        {c.Mobile.KeyAlgorithm, "P-256"},
 		"citizen.device_limit":        {c.Citizen.DeviceLimit, 5},
+		"device.cooldown":             {c.Device.Cooldown, 24 * time.Hour},
 		"citizen.release_national_id": {c.Citizen.ReleaseNationalID, false},
 		"signing.batch_max":           {c.Signing.BatchMax, 200},
 		"default_language":            {c.DefaultLanguage, "zh-Hant"},
@@ -134,6 +135,8 @@ func TestOneWrongThing(t *testing.T) {
 		{name: "time-stamp policy of the examples", env: "SEALGATE_ISSUING_TSA_POLICY_OID=2.999.1.2", want: "arc for examples"},
 		{name: "key usage", env: "SEALGATE_MOBILE_KEY_USAGE=keyCertSign", want: "neither digitalSignature nor"},
 		{name: "two years", env: "SEALGATE_MOBILE_CERTIFICATE_LIFETIME=730d", want: "not between"},
+		{name: "another CA without an anchor", env: "SEALGATE_ISSUING_MODE=pkcs10", want: "issuing.anchors_dir: needed with issuing.mode pkcs10"},
+		{name: "an EST server that is not asked", env: "SEALGATE_ISSUING_EST_URL=https://ca.example.test/.well-known/est", want: "issuing.est.url: set, but issuing.mode is own"},
 		{name: "not a truth value", yaml: "dev: perhaps", want: "neither true nor false"},
 		{name: "list where a text belongs", yaml: "listen: [a]", want: "listen: must be a text"},
 		{name: "not a network", yaml: "trusted_proxies: [10.0.0.0/40]", want: "is not a network"},
@@ -325,6 +328,38 @@ func TestAllowUnknownStatus(t *testing.T) {
 		_, err := Load("", env)
 		if (err == nil) != (tc.problem == "") || err != nil && !strings.Contains(err.Error(), tc.problem) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Another CA by EST needs an address, roots, and a way to prove who we are.
+func TestOutsideAuthoritySettings(t *testing.T) {
+	dir := t.TempDir()
+	base := []string{"SEALGATE_DEV=true", "SEALGATE_ISSUING_MODE=est", "SEALGATE_ISSUING_ANCHORS_DIR=" + dir}
+	full := map[string]string{"URL": "https://ca.example.test/.well-known/est/label", "ROOTS_FILE": "roots.pem", "USER": "u", "PASSWORD_FILE": "p"}
+	for _, tc := range []struct{ name, key, value, want string }{
+		{name: "control", key: "USER", value: "u"},
+		{"plain http", "URL", "http://ca.example.test/.well-known/est", "issuing.est.url"},
+		{"another path", "URL", "https://ca.example.test/est", "issuing.est.url"},
+		{"a password in the address", "URL", "https://u:secret@ca.example.test/.well-known/est", "issuing.est.url"},
+		{"no roots", "ROOTS_FILE", "", "issuing.est.roots_file: needed"},
+		{"user without password", "PASSWORD_FILE", "", "belong together"},
+		{"key without certificate", "CLIENT_KEY_FILE", "k.pem", "belong together"},
+	} {
+		environ := append([]string{}, base...)
+		for k, v := range full {
+			if k != tc.key {
+				environ = append(environ, "SEALGATE_ISSUING_EST_"+k+"="+v)
+			}
+		}
+		_, err := Load("", append(environ, "SEALGATE_ISSUING_EST_"+tc.key+"="+tc.value))
+		switch {
+		case tc.want == "" && err != nil:
+			t.Errorf("%s: %v", tc.name, err)
+		case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+			t.Errorf("%s: %v, want %q", tc.name, err, tc.want)
+		case err != nil && strings.Contains(err.Error(), "secret"):
+			t.Errorf("%s: the password is told: %v", tc.name, err)
 		}
 	}
 }

@@ -7,6 +7,9 @@
 // suspended device's certificate is on hold, a removed device's is revoked, a
 // resumed device's hold is lifted. What was signed before stays valid.
 //
+// A phone that another phone added has a cool-down: until it is over, it manages
+// no phone but itself. It can be stopped and removed by any other at once.
+//
 // Who may do what: a person with a phone session renames, suspends, resumes and
 // removes their own devices; for all but renaming the session must have been
 // opened moments ago (Config.Fresh), which took a fingerprint or a face. What
@@ -49,6 +52,8 @@ type Actor struct {
 	// At is when the session was opened with an assertion.
 	At time.Time
 	IP netip.Addr
+	// CooldownUntil is of the acting phone; until then it manages only itself.
+	CooldownUntil time.Time
 }
 
 // CertificateAct is what happens to a device's mobile certificates.
@@ -176,6 +181,9 @@ func (s *Service) Rename(ctx context.Context, a Actor, device uuid.UUID, name st
 	if err != nil {
 		return err
 	}
+	if err := s.settled(a, device); err != nil {
+		return s.refuse(ctx, a.entry(audit.DeviceRenamed, device), err)
+	}
 	return s.cfg.Store.Rename(ctx, a.CitizenID, device, name, a.entry(audit.DeviceRenamed, device))
 }
 
@@ -204,7 +212,10 @@ func (s *Service) change(ctx context.Context, a Actor, c Change) error {
 	if c.Reason != "" {
 		c.Audit = c.Audit.With(audit.KeyReason, c.Reason)
 	}
-	err := s.fresh(a)
+	err := s.settled(a, c.DeviceID)
+	if err == nil {
+		err = s.Fresh(a)
+	}
 	if err == nil {
 		err = s.cfg.Store.Change(ctx, c)
 	}
@@ -215,8 +226,16 @@ func (s *Service) change(ctx context.Context, a Actor, c Change) error {
 	return nil
 }
 
-// fresh says whether the person was there moments ago.
-func (s *Service) fresh(a Actor) error {
+// settled says whether the acting phone may manage another one.
+func (s *Service) settled(a Actor, device uuid.UUID) error {
+	if device != a.DeviceID && s.now().Before(a.CooldownUntil) {
+		return citizen.CooldownFault(a.CooldownUntil)
+	}
+	return nil
+}
+
+// Fresh says whether the person was there moments ago; ErrStale.
+func (s *Service) Fresh(a Actor) error {
 	if age := s.now().Sub(a.At); age > s.cfg.Fresh || age < -time.Minute {
 		return ErrStale
 	}

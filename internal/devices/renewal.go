@@ -52,6 +52,8 @@ var (
 	ErrRenewNone = fault.New(fault.Conflict, "renewal_certificate")
 	// ErrRenewed: the certificate has been renewed already.
 	ErrRenewed = fault.New(fault.Conflict, "renewal_done")
+	// ErrRenewPending: another CA was asked for the new certificate already.
+	ErrRenewPending = fault.New(fault.Conflict, "renewal_pending")
 	// ErrRenewGone: the statement was used, has run out, or is another phone's.
 	ErrRenewGone = fault.New(fault.Gone, "renewal_gone")
 	// ErrRenewPhone: another phone's passkey answered.
@@ -120,6 +122,8 @@ type Renewable struct {
 	// Certificate is the newest one that was not renewed; nil where there is none.
 	Certificate *Certificate
 	DER         []byte // of Certificate
+	// Pending: an outside CA is being asked for a certificate.
+	Pending bool
 }
 
 // RenewalEnd is what the renewing transaction writes.
@@ -131,10 +135,20 @@ type RenewalEnd struct {
 	Revocation []byte // certpath.RevocationRecord
 	Key        keyring.Row
 	Mobile     issuing.Certificate
+	// Request is set in place of Mobile where another CA issues: the old
+	// certificate then signs on until the new one has come.
+	Request *issuing.Request
 	// DestroyOldKey is when the old key may go, if nothing waits for it then.
 	DestroyOldKey time.Time
 	At            time.Time
 	Audit         []audit.Entry
+}
+
+// Renewed is the certificate in force after a renewal: the new one or, where
+// another CA has yet to issue it, the old one.
+type Renewed struct {
+	Certificate
+	Pending bool
 }
 
 // Warning asks for notices about certificates that end within some days.
@@ -170,6 +184,10 @@ type RenewalsConfig struct {
 	Keys         *keyring.Keyring
 	KeyAlgorithm keyring.Algorithm
 	Issuer       issuing.Issuer
+	// Outside, where not nil, is asked in place of Issuer; Requested is told of
+	// every request that was stored.
+	Outside   *issuing.Outside
+	Requested func(id uuid.UUID)
 	// Look asks for the card's status now (Cards.Look).
 	Look func(ctx context.Context, card uuid.UUID) (*certpath.Result, error)
 	// Suspend stops a device whose key may have been copied.
@@ -234,6 +252,8 @@ func (s *Renewals) judge(d *Renewable) error {
 		return ErrRenewCooldown
 	case d.Certificate == nil || d.Certificate.State != issuing.Good:
 		return ErrRenewNone
+	case d.Pending:
+		return ErrRenewPending
 	}
 	return s.window(d.Certificate.NotAfter, d.CardNotAfter)
 }
@@ -283,8 +303,8 @@ func (s *Renewals) begin(ctx context.Context, a Actor) (*Renewal, *Renewable, er
 
 // Complete checks the passkey's signature over the statement, asks for the
 // card's status, and puts a new key and certificate in the place of the old ones.
-// It gives the new certificate.
-func (s *Renewals) Complete(ctx context.Context, a Actor, id uuid.UUID, assertionJSON []byte) (*issuing.Certificate, error) {
+// It gives the certificate that is in force then.
+func (s *Renewals) Complete(ctx context.Context, a Actor, id uuid.UUID, assertionJSON []byte) (*Renewed, error) {
 	e := a.entry(audit.CertificateRenewed, a.DeviceID)
 	made, err := s.complete(ctx, a, id, assertionJSON, e)
 	if errors.Is(err, ErrRenewMoved) { // judged once more on what moved it
@@ -296,7 +316,7 @@ func (s *Renewals) Complete(ctx context.Context, a Actor, id uuid.UUID, assertio
 	return made, nil
 }
 
-func (s *Renewals) complete(ctx context.Context, a Actor, id uuid.UUID, assertionJSON []byte, e audit.Entry) (*issuing.Certificate, error) {
+func (s *Renewals) complete(ctx context.Context, a Actor, id uuid.UUID, assertionJSON []byte, e audit.Entry) (*Renewed, error) {
 	r, err := s.cfg.Store.FindRenewal(ctx, id)
 	if err != nil {
 		return nil, err
@@ -344,7 +364,13 @@ func (s *Renewals) complete(ctx context.Context, a Actor, id uuid.UUID, assertio
 	if err := s.cfg.Store.Renew(ctx, *end); err != nil {
 		return nil, err
 	}
-	return &end.Mobile, nil
+	if end.Request == nil {
+		return &Renewed{Certificate: Certificate{ID: end.Mobile.ID, Serial: end.Mobile.Serial, KeyID: end.Mobile.KeyID, NotAfter: end.Mobile.NotAfter, State: end.Mobile.State}}, nil
+	}
+	if s.cfg.Requested != nil {
+		s.cfg.Requested(end.Request.ID)
+	}
+	return &Renewed{Certificate: *d.Certificate, Pending: true}, nil
 }
 
 // verify judges the assertion. A counter that went back stops the phone, unless
@@ -382,19 +408,16 @@ func (s *Renewals) prepare(ctx context.Context, r *Renewal, d *Renewable, look *
 	if !bytes.Equal(old.RawSubject, card.RawSubject) {
 		return nil, fmt.Errorf("devices: renewal: certificate and card name different people")
 	}
-	key, public, err := s.cfg.Keys.SealNewKey(s.cfg.KeyAlgorithm)
+	desk := issuing.Desk{Keys: s.cfg.Keys, Algorithm: s.cfg.KeyAlgorithm, Issuer: s.cfg.Issuer, Outside: s.cfg.Outside}
+	issued, err := desk.Issue(ctx, issuing.MobileRequest{CitizenID: d.CitizenID, DeviceID: d.DeviceID, Citizen: card}, d.Certificate.ID)
 	if err != nil {
 		return nil, err
 	}
-	mobile, err := s.cfg.Issuer.Issue(ctx, issuing.MobileRequest{CitizenID: d.CitizenID, DeviceID: d.DeviceID, KeyID: key.ID, Citizen: card, PublicKey: public})
-	if err != nil {
-		return nil, err
-	}
-	if !mobile.NotAfter.After(d.Certificate.NotAfter) {
+	if issued.Request == nil && !issued.Certificate.NotAfter.After(d.Certificate.NotAfter) {
 		return nil, issuing.ErrProfile.Because(errors.New("the new certificate would not outlast the old one: the issuer ends too"))
 	}
 	now := s.now()
-	return &RenewalEnd{Renewal: r, Device: *d, Revocation: revocation, Key: key, Mobile: mobile, DestroyOldKey: now.Add(oldKeyLife), At: now}, nil
+	return &RenewalEnd{Renewal: r, Device: *d, Revocation: revocation, Key: issued.Key, Mobile: issued.Certificate, Request: issued.Request, DestroyOldKey: now.Add(oldKeyLife), At: now}, nil
 }
 
 // refuse keeps a trace of what was not allowed and gives the error back.

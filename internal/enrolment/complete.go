@@ -64,7 +64,8 @@ type CompleteRequest struct {
 // Bound is a phone bound to a citizen.
 type Bound struct {
 	Device citizen.Device
-	// The mobile certificate: our id, its DER, and when it ends.
+	// The mobile certificate: our id, its DER, and when it ends. All three are
+	// zero while another CA has not issued it.
 	CertificateID uuid.UUID
 	Certificate   []byte
 	NotAfter      time.Time
@@ -81,7 +82,8 @@ type Binding struct {
 	Device      citizen.Device
 	Key         keyring.Row
 	Mobile      issuing.Certificate
-	Statement   []byte // must still be the stored one
+	Request     *issuing.Request // in place of Mobile, where another CA issues
+	Statement   []byte           // must still be the stored one
 	Proof       []byte
 	Revocation  []byte
 	Audit       []audit.Entry // the citizen is filled in
@@ -168,6 +170,9 @@ func (s *Service) bind(ctx context.Context, e *Enrolment, a *agreement, o bindOp
 	if o.replace && s.cfg.Changed != nil {
 		s.cfg.Changed()
 	}
+	if b.Request != nil && s.cfg.Requested != nil {
+		s.cfg.Requested(b.Request.ID)
+	}
 	return s.cfg.Store.Outcome(ctx, e.Order.ID)
 }
 
@@ -201,14 +206,9 @@ var neverChecked = time.Unix(0, 0).UTC()
 
 // prepare makes the mobile key and its certificate and gathers what is written.
 func (s *Service) prepare(ctx context.Context, e *Enrolment, a *agreement, now time.Time) (*Binding, error) {
-	key, public, err := s.cfg.Keys.SealNewKey(s.cfg.KeyAlgorithm)
-	if err != nil {
-		return nil, err
-	}
 	citizenID, deviceID := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
-	mobile, err := s.cfg.Issuer.Issue(ctx, issuing.MobileRequest{
-		CitizenID: citizenID, DeviceID: deviceID, KeyID: key.ID, Citizen: a.card.cert, PublicKey: public,
-	})
+	desk := issuing.Desk{Keys: s.cfg.Keys, Algorithm: s.cfg.KeyAlgorithm, Issuer: s.cfg.Issuer, Outside: s.cfg.Outside}
+	issued, err := desk.Issue(ctx, issuing.MobileRequest{CitizenID: citizenID, DeviceID: deviceID, Citizen: a.card.cert}, uuid.Nil)
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +234,7 @@ func (s *Service) prepare(ctx context.Context, e *Enrolment, a *agreement, now t
 			BackupEligible: c.BackupEligible, BackupState: c.BackupState, AttestationFormat: c.AttestationFormat, Attested: c.Attested,
 			Name: e.DeviceName, State: citizen.DeviceActive, CreatedAt: now,
 		},
-		Key: key, Mobile: mobile, Statement: e.Statement, Proof: a.proof, Revocation: a.revocation, Judge: s.judge, By: a.by,
+		Key: issued.Key, Mobile: issued.Certificate, Request: issued.Request, Statement: e.Statement, Proof: a.proof, Revocation: a.revocation, Judge: s.judge, By: a.by,
 	}
 	if a.by != nil {
 		b.Device.AddedByDeviceID = &a.by.Device
@@ -254,10 +254,14 @@ func (s *Service) completionEntries(b *Binding, a *agreement, from order.Origin)
 	entry := func(act audit.Act) audit.Entry {
 		return s.entry(act, b.Order).By(actor.ActorKind, actor.Actor).Device(b.Device.ID).From(from.IP)
 	}
+	certificate := b.Mobile.Issued()
+	if b.Request != nil {
+		certificate = b.Request.Requested()
+	}
 	entries := []audit.Entry{
 		entry(audit.KeyCreated).With(audit.KeyPurpose, b.Key.Purpose).With(audit.KeyAlgorithm, string(b.Key.Algorithm)).
 			With(audit.KeyKeyID, b.Key.ID.String()),
-		b.Mobile.Issued().Order(b.Order.UUID()).Client(s.cfg.Client.ID).By(actor.ActorKind, actor.Actor).From(from.IP),
+		certificate.Order(b.Order.UUID()).Client(s.cfg.Client.ID).By(actor.ActorKind, actor.Actor).From(from.IP),
 		entry(audit.DeviceBound).With(audit.KeyProof, string(a.kind)).With(audit.KeyFormat, b.Device.AttestationFormat).With(audit.KeyAAGUID, b.Device.AAGUID.String()),
 		entry(audit.EnrolCompleted).With(audit.KeyRevocation, a.card.checked()),
 	}

@@ -152,7 +152,12 @@ type Config struct {
 	RelyingParty *passkey.RelyingParty
 	Keys         *keyring.Keyring // makes the mobile keys
 	Issuer       issuing.Issuer   // issues the mobile certificates
-	Client       order.Client     // the service's own, for whom enrol orders are made
+	// Outside, where not nil, is asked for the certificates in place of Issuer:
+	// the phone is bound with a request, and can sign once that is answered.
+	Outside *issuing.Outside
+	// Requested is told of every request that was stored; optional.
+	Requested func(id uuid.UUID)
+	Client    order.Client // the service's own, for whom enrol orders are made
 	// Announce tells everybody who waits that an order changed; it returns at once.
 	Announce func(order.ID)
 	// Changed is called after certificates were held, revoked or restored; optional.

@@ -135,6 +135,15 @@ func (s *Service) phoneEntry(act audit.Act, id order.ID, p Phone) audit.Entry {
 	return s.entry(act, id).ByCitizen(p.CitizenID).Device(p.DeviceID).With(audit.KeyProof, string(ProofDevice))
 }
 
+// ProofKind says who agrees to a binding in the end.
+func (s *Service) ProofKind(ctx context.Context, id order.ID) (ProofKind, error) {
+	e, err := s.cfg.Store.Find(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	return e.ProofKind, nil
+}
+
 // Newcomer is what a new phone says of itself, for the person to look at
 // before they agree.
 type Newcomer struct {

@@ -13,7 +13,7 @@ func TestRulesTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, rules := range [][]rule{everyRule, ownRules} {
+	for _, rules := range [][]rule{everyRule, ownRules, outsideRules} {
 		for _, r := range rules {
 			if !strings.Contains(string(page), "| `"+r.name+"` |") {
 				t.Errorf("rule %s is not in the table", r.name)
@@ -21,7 +21,7 @@ func TestRulesTable(t *testing.T) {
 		}
 	}
 	var tests strings.Builder
-	for _, dir := range []string{".", "../enrolment", "../config", "../keyring"} {
+	for _, dir := range []string{".", "../enrolment", "../config", "../keyring", "../est", "../server", "../../cmd/sealctl"} {
 		files, err := os.ReadDir(dir)
 		if err != nil {
 			t.Fatal(err)

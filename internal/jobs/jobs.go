@@ -143,7 +143,7 @@ func (f *Finisher) Add(order uuid.UUID) {
 	case f.queue <- order:
 		f.waiting[order] = struct{}{}
 	default:
-		f.log.Warn("the signing queue of this node is full; the leader's job will find the order", "order", order)
+		f.log.Warn("a queue of this node is full; the leader's job will find what did not fit", "id", order)
 	}
 }
 
@@ -172,10 +172,10 @@ func (f *Finisher) one(ctx context.Context, id uuid.UUID) {
 	f.mu.Unlock()
 	defer func() {
 		if v := recover(); v != nil {
-			f.log.ErrorContext(ctx, "signing panicked", "order", id, "panic", v, "stack", string(debug.Stack()))
+			f.log.ErrorContext(ctx, "finishing panicked", "id", id, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
 	if err := f.complete(ctx, id); err != nil && ctx.Err() == nil {
-		f.log.ErrorContext(ctx, "an approved order is not signed yet and is tried again", "order", id, "error", err)
+		f.log.ErrorContext(ctx, "something is not finished yet and is tried again", "id", id, "error", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sealgate/internal/audit"
+	"sealgate/internal/citizen"
 	"sealgate/internal/fault"
 	"sealgate/internal/passkey"
 )
@@ -136,6 +137,9 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 		if err := checkLeftOut(r.LeftOut, len(content.Documents)); err != nil {
 			return nil, err
 		}
+	}
+	if o.Kind == Sign && d.CooldownUntil != nil && now.Before(*d.CooldownUntil) {
+		return nil, citizen.CooldownFault(*d.CooldownUntil)
 	}
 	challenge := o.Challenge(r.LeftOut)
 	verified, err := s.cfg.RelyingParty.Verify(assertion, d.Credential, challenge[:])

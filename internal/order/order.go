@@ -262,6 +262,9 @@ var (
 	ErrText          = fault.New(fault.Invalid, "text_invalid")
 	ErrStartToken    = fault.New(fault.Forbidden, "start_token_wrong")
 	ErrKind          = fault.New(fault.Conflict, "order_kind")
+	// ErrCertificatePending: the outside CA has not issued the certificate yet.
+	// The order stays open: the same phone may approve when it has come.
+	ErrCertificatePending = fault.New(fault.Conflict, "certificate_pending")
 )
 
 // Fault says in words a caller can act on why a step is not possible in a state.

@@ -26,6 +26,8 @@ type Device struct {
 	Credential    passkey.Credential
 	// Certificate is the mobile certificate that signs, nil where there is none in force.
 	Certificate *Certificate
+	// CertificatePending: there is none, and an outside CA is being asked for one.
+	CertificatePending bool
 	// StopReason is why it is not active, a fixed word of package citizen.
 	StopReason string
 	// CooldownUntil: until then the device is new and reaches only ACRQR.
@@ -281,6 +283,9 @@ func (s *Service) Watch(id ID) (changed <-chan struct{}, stop func()) { return s
 func authorization(o *Order, d *Device, leftOut []int) (*Authorization, error) {
 	if o.Kind != Sign {
 		return nil, nil
+	}
+	if d.Certificate == nil && d.CertificatePending {
+		return nil, ErrCertificatePending
 	}
 	if d.Certificate == nil {
 		return nil, ErrNoCertificate

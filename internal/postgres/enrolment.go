@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -203,6 +204,14 @@ func (s EnrolmentStore) Complete(ctx context.Context, b enrolment.Binding) error
 		if err := insertKey(ctx, tx, b.Key); err != nil {
 			return err
 		}
+		if b.Request != nil {
+			request := *b.Request
+			request.CitizenID = b.Citizen.ID
+			if err := insertRequest(ctx, tx, request); err != nil {
+				return err
+			}
+			return closeEnrolment(ctx, tx, b)
+		}
 		b.Mobile.CitizenID = b.Citizen.ID
 		if err := insertMobileCertificate(ctx, tx, b.Mobile); err != nil {
 			return err
@@ -351,9 +360,14 @@ func (s EnrolmentStore) Refused(ctx context.Context, entry audit.Entry) error {
 func (s EnrolmentStore) Outcome(ctx context.Context, id order.ID) (*enrolment.Bound, error) {
 	var bound enrolment.Bound
 	targets, finish := deviceTargets(&bound.Device)
+	var certificate *uuid.UUID
+	var end *time.Time
 	err := s.db.Pool.QueryRow(ctx, `SELECT `+deviceColumns+`, m.id, m.der, m.not_after FROM devices d
-		JOIN mobile_certificates m ON m.device_id = d.id WHERE d.enrolment_id = $1 ORDER BY m.created_at LIMIT 1`, id.UUID()).
-		Scan(append(targets, &bound.CertificateID, &bound.Certificate, &bound.NotAfter)...)
+		LEFT JOIN mobile_certificates m ON m.device_id = d.id WHERE d.enrolment_id = $1 ORDER BY m.created_at LIMIT 1`, id.UUID()).
+		Scan(append(targets, &certificate, &bound.Certificate, &end)...)
 	finish()
+	if certificate != nil {
+		bound.CertificateID, bound.NotAfter = *certificate, *end
+	}
 	return &bound, noOrder(err)
 }

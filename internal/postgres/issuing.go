@@ -26,7 +26,7 @@ const maxAuthorities = 50
 
 // Authorities lists our own authorities.
 func (s IssuingStore) Authorities(ctx context.Context) ([]issuing.Authority, error) {
-	rows, err := s.db.Pool.Query(ctx, `SELECT name, key_id, certificate, issuer, created_at, NULL::timestamptz AS replaced_at FROM authorities
+	rows, err := s.db.Pool.Query(ctx, `SELECT name, key_id, certificate, issuer, created_at, NULL::timestamptz AS replaced_at FROM authorities WHERE key_id IS NOT NULL
 UNION ALL SELECT name, key_id, certificate, issuer, created_at, replaced_at FROM replaced_authorities
 ORDER BY replaced_at DESC NULLS FIRST, name LIMIT $1`, maxAuthorities)
 	if err != nil {
@@ -47,7 +47,7 @@ func (s IssuingStore) CreateAuthorities(ctx context.Context, list []issuing.Auth
 			return err
 		}
 		var exist bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM authorities)`).Scan(&exist); err != nil || exist {
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM authorities WHERE key_id IS NOT NULL)`).Scan(&exist); err != nil || exist {
 			return err
 		}
 		for _, k := range keys {
@@ -98,13 +98,13 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'good', $10, $11, $12)`,
 	return insertAudit(ctx, tx, c.Issued())
 }
 
-// Certificate reads one issued certificate.
+// Certificate reads one certificate that our own CA issued.
 func (s IssuingStore) Certificate(ctx context.Context, serial []byte) (issuing.Certificate, error) {
 	var c issuing.Certificate
 	var reason *int16
 	err := s.db.Pool.QueryRow(ctx, `
 SELECT id, serial, citizen_id, device_id, key_id, authority, der, not_before, not_after, state, revoked_at, reason, created_at
-FROM mobile_certificates WHERE serial = $1`, serial).Scan(&c.ID, &c.Serial, &c.CitizenID, &c.DeviceID, &c.KeyID, &c.Authority,
+FROM mobile_certificates WHERE serial = $1 AND authority NOT LIKE 'outside:%'`, serial).Scan(&c.ID, &c.Serial, &c.CitizenID, &c.DeviceID, &c.KeyID, &c.Authority,
 		&c.DER, &c.NotBefore, &c.NotAfter, &c.State, &c.RevokedAt, &reason, &c.CreatedAt)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return c, issuing.ErrNotFound
@@ -213,7 +213,7 @@ func (s IssuingStore) Revoke(ctx context.Context, st issuing.Status, e audit.Ent
 func revokeMobileCertificate(ctx context.Context, tx pgx.Tx, st issuing.Status, e audit.Entry) error {
 	err := tx.QueryRow(ctx, `
 UPDATE mobile_certificates SET state = 'revoked', revoked_at = coalesce(revoked_at, $2), reason = $3
-WHERE serial = $1 AND state IN ('good', 'held') RETURNING citizen_id, device_id`,
+WHERE serial = $1 AND authority NOT LIKE 'outside:%' AND state IN ('good', 'held') RETURNING citizen_id, device_id`,
 		st.Serial, st.RevokedAt, st.Reason).Scan(&e.CitizenID, &e.DeviceID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return errNoRow

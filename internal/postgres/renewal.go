@@ -28,14 +28,15 @@ func (s DeviceStore) Renewable(ctx context.Context, person, device uuid.UUID) (*
 	c := &d.Credential
 	err := s.db.Pool.QueryRow(ctx, `SELECT d.citizen_id, d.id, p.state = 'active', d.state, d.state_reason, d.cooldown_until, d.user_handle,
 	d.credential_id, d.cose_key, d.cose_algorithm, d.sign_count, d.aaguid, d.backup_eligible, d.backup_state, d.attestation_format, d.attested,
-	cc.id, cc.not_after, m.id, m.serial, m.key_id, m.not_after, m.state, m.der
+	cc.id, cc.not_after, m.id, m.serial, m.key_id, m.not_after, m.state, m.der,
+	EXISTS (SELECT 1 FROM certificate_requests r WHERE r.device_id = d.id AND r.state = 'waiting')
 FROM devices d JOIN citizens p ON p.id = d.citizen_id
 JOIN citizen_certificates cc ON cc.id = d.citizen_certificate_id
 LEFT JOIN LATERAL (SELECT id, serial, key_id, not_after, state, der FROM mobile_certificates
 	WHERE device_id = d.id AND superseded_at IS NULL ORDER BY created_at DESC LIMIT 1) m ON true
 WHERE d.id = $1 AND d.citizen_id = $2 AND d.state <> 'removed'`, device, person).Scan(&d.CitizenID, &d.DeviceID, &d.CitizenActive, &d.State, &d.StateReason,
 		&d.CooldownUntil, &d.UserHandle, &c.ID, &c.PublicKey, &c.Algorithm, &count, &c.AAGUID, &c.BackupEligible, &c.BackupState,
-		&c.AttestationFormat, &c.Attested, &d.CardID, &d.CardNotAfter, &certificate, &serial, &key, &end, &state, &d.DER)
+		&c.AttestationFormat, &c.Attested, &d.CardID, &d.CardNotAfter, &certificate, &serial, &key, &end, &state, &d.DER, &d.Pending)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, citizen.ErrDeviceNotFound
 	}
@@ -78,9 +79,14 @@ const deadlockTries = 3
 
 // Renew puts a new certificate in the place of the old one.
 func (s DeviceStore) Renew(ctx context.Context, e devices.RenewalEnd) error {
+	return s.db.txAgain(ctx, func(tx pgx.Tx) error { return renew(ctx, tx, e) })
+}
+
+// txAgain is tx, tried again after a deadlock.
+func (db *DB) txAgain(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	var err error
 	for range deadlockTries {
-		err = s.db.tx(ctx, func(tx pgx.Tx) error { return renew(ctx, tx, e) })
+		err = db.tx(ctx, fn)
 		var pg *pgconn.PgError
 		if !errors.As(err, &pg) || pg.Code != "40P01" {
 			return err
@@ -98,6 +104,11 @@ func renew(ctx context.Context, tx pgx.Tx, e devices.RenewalEnd) error {
 WHERE id = $1 AND citizen_id = $6 AND state = 'active' AND (sign_count = $5 OR ($2 = 0 AND sign_count = 0))`,
 		d.DeviceID, int64(e.Verified.NewSignCount), e.Verified.BackupState, e.At, int64(d.Credential.SignCount), r.CitizenID)
 	b.found(citizen.ErrCardRevoked, `SELECT id FROM citizen_certificates WHERE id = $1 AND state = 'good' FOR SHARE`, d.CardID)
+	if e.Request != nil {
+		b.found(devices.ErrRenewed, `SELECT id FROM mobile_certificates WHERE id = $1 AND device_id = $2 AND state = 'good' AND superseded_at IS NULL FOR SHARE`,
+			r.OldCertificate, r.DeviceID)
+		return requestRenewal(ctx, tx, e, b)
+	}
 	b.one(devices.ErrRenewed, `UPDATE mobile_certificates SET superseded_at = $2 WHERE id = $1 AND device_id = $3 AND state = 'good' AND superseded_at IS NULL`,
 		r.OldCertificate, e.At, r.DeviceID)
 	b.one(devices.ErrRenewed, `UPDATE keys SET destroy_after = $2 WHERE id = $1 AND purpose = 'mobile'`, d.Certificate.KeyID, e.DestroyOldKey)
@@ -121,6 +132,32 @@ WHERE id = $1 AND statement = $6 AND completed_at IS NULL AND expires_at > $5`, 
 		return err
 	}
 	return insertNotices(ctx, tx, r.CitizenID, r.DeviceID, r.DeviceID, "certificate_renewed", e.At)
+}
+
+// requestRenewal ends a renewal with a request to another CA: the old
+// certificate and its key stay in force until Accept replaces them.
+func requestRenewal(ctx context.Context, tx pgx.Tx, e devices.RenewalEnd, b *batch) error {
+	if err := b.within(ctx, tx); err != nil {
+		return err
+	}
+	if err := insertKey(ctx, tx, e.Key); err != nil {
+		return err
+	}
+	err := insertRequest(ctx, tx, *e.Request)
+	if isUnique(err, "certificate_requests_waiting") {
+		return devices.ErrRenewPending
+	}
+	if err != nil {
+		return err
+	}
+	b = &batch{}
+	b.one(devices.ErrRenewGone, `UPDATE device_statements SET proof = $2, revocation = $3, new_request_id = $4, completed_at = $5
+WHERE id = $1 AND statement = $6 AND completed_at IS NULL AND expires_at > $5`, e.Renewal.ID, e.Proof, e.Revocation, e.Request.ID, e.At, e.Renewal.Statement)
+	queueAudit(b, e.Request.Requested())
+	for _, entry := range e.Audit {
+		queueAudit(b, entry)
+	}
+	return b.within(ctx, tx)
 }
 
 // Warn writes notices about certificates that end soon, on the phones that

@@ -43,7 +43,8 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 		return nil, err
 	}
 	devices, err := deviceapi.New(deviceapi.Config{Orders: s.services.orders, Phone: s.services.phone, Enrolments: s.services.enrolments,
-		Citizens: s.services.citizens, Devices: s.services.devices, Renewals: s.services.renewals, Sessions: shell.Sessions()})
+		Citizens: s.services.citizens, Devices: s.services.devices, Renewals: s.services.renewals, Sessions: shell.Sessions(),
+		AddText: func(r *http.Request) string { return shell.Catalogue().T(front.Lang(r), "addphone.order_text") }})
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +185,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 func (s *Server) observe() {
 	s.registry.MustRegister(s.cards.collectors()...)
 	s.registry.MustRegister(s.authorityGauges()...)
+	s.observeOutside()
 	s.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -497,3 +497,41 @@ func TestUpkeepRuns(t *testing.T) {
 		t.Errorf("the leader left %s\n%s", wrong, tail(w.log.String()))
 	}
 }
+
+// A certificate that is replaced between the judging of an approval and its
+// transaction is not named by it.
+func TestApprovalDuringRenewal(t *testing.T) {
+	w := newWorld(t, nil)
+	phone := w.citizenPhone(t, 2, "手機")
+	client := w.api()
+	for _, superseded := range []bool{false, true} {
+		made := must(client.create(map[string]any{"text": "t", "documents": []any{document("a.pdf", []byte("a"))}}))(t)
+		desk := w.browser()
+		open := w.scan(t, desk, phone, must(desk.Open(w.ctx, made.StartURL))(t))
+		tx := must(w.pool.Begin(w.ctx))(t)
+		must(tx.Exec(w.ctx, `SELECT id FROM orders WHERE state = 'scanned' FOR UPDATE`))(t) // the approving transaction waits here
+		result := make(chan error, 1)
+		go func() {
+			_, err := phone.Approve(w.ctx, open)
+			result <- err
+		}()
+		for w.count(t, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`) == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if superseded {
+			must(tx.Exec(w.ctx, `UPDATE mobile_certificates SET superseded_at = now()`))(t)
+		}
+		if err := tx.Commit(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		err := <-result
+		if superseded {
+			wantCode(t, err, "sign_certificate_missing")
+		} else if err != nil {
+			t.Errorf("nothing was replaced: %v", err)
+		}
+	}
+	if n := w.count(t, `SELECT count(*) FROM signing_authorizations`); n != 1 {
+		t.Errorf("%d authorizations, want 1", n)
+	}
+}

@@ -113,6 +113,7 @@ func (s *Server) tasks() []jobs.Task {
 		s.cards.task(),
 		{Name: "orders that ran out", Every: 10 * time.Second, Run: s.services.orders.Sweep},
 		{Name: "approved orders without signatures", Every: 5 * time.Second, Run: s.services.finishLeftOvers},
+		{Name: "requests to an outside CA", Every: 2 * time.Second, Run: s.services.requestLeftOvers},
 		{Name: "citizen cards", Every: time.Hour, Run: s.services.cards.Sweep},
 		{Name: "partitions", Every: time.Hour, Run: func(ctx context.Context) error { return s.db.EnsurePartitions(ctx, partitionDays) }},
 		{Name: "used challenges", Every: time.Hour, Run: func(ctx context.Context) error { return s.db.ForgetChallenges(ctx, time.Now()) }},
@@ -141,6 +142,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	background.Go(func() { s.followMetadata(work) })
 	background.Go(func() { s.writeSums(work) })
 	background.Go(func() { s.finisher.Run(work) })
+	if s.services.requests != nil {
+		background.Go(func() { s.services.requests.Run(work) })
+	}
 
 	main := s.newHTTP(s.handler)
 	if tlsFiles := s.opts.Config.TLS; tlsFiles.CertFile != "" {

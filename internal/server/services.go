@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"time"
 
@@ -33,6 +34,8 @@ type services struct {
 	renewals   *devices.Renewals
 	profile    *issuing.Profile
 	ca         *issuing.CA
+	outside    *issuing.Outside // nil where our own CA issues
+	requests   *jobs.Finisher   // nil with it
 	anchorsPEM []byte
 	signing    *signing.Service
 	finisher   *jobs.Finisher
@@ -59,6 +62,9 @@ func newServices(ctx context.Context, opts Options, db *postgres.DB, f *foundati
 		return nil, err
 	}
 	if err = s.authority(ctx, opts, db, f); err != nil {
+		return nil, err
+	}
+	if err = s.elsewhere(opts, db, f); err != nil {
 		return nil, err
 	}
 	if s.devices, err = devices.New(devices.Config{Store: db.Devices(), Changed: s.ca.Changed}); err != nil {
@@ -118,10 +124,8 @@ func (s *services) authority(ctx context.Context, opts Options, db *postgres.DB,
 	if opts.Config.Dev {
 		name = "(測試用) Sealgate"
 	}
-	m := opts.Config.Mobile
 	var err error
-	if s.profile, err = issuing.NewProfile(issuing.ProfileConfig{Life: m.CertificateLifetime, KeyUsage: m.KeyUsage,
-		Policies: m.PolicyOIDs, CardType: m.CardType, KeyAlgorithms: []keyring.Algorithm{keyring.Algorithm(m.KeyAlgorithm)}}); err != nil {
+	if s.profile, err = NewProfile(opts.Config); err != nil {
 		return err
 	}
 	s.ca, err = issuing.New(issuing.Config{Store: db.Issuing(), Keys: f.keys, Name: name, BaseURL: opts.Config.PublicOrigin,
@@ -142,7 +146,9 @@ func (s *services) authority(ctx context.Context, opts Options, db *postgres.DB,
 
 func (s *services) signatures(opts Options, db *postgres.DB, f *foundation) error {
 	var err error
-	s.signing, err = signing.New(signing.Config{Store: db.Signing(), Keys: f.keys, Chain: s.ca.Anchors,
+	s.signing, err = signing.New(signing.Config{Store: db.Signing(), Keys: f.keys, Chain: func(ctx context.Context, authority string) ([]*x509.Certificate, error) {
+		return issuing.ChainOf(ctx, s.ca, db.Requests(), authority)
+	},
 		Origins: []string{opts.Config.PublicOrigin}, RPID: opts.Config.RPID, Log: opts.Log,
 		Changed: func(id uuid.UUID) { s.hub.Announce(order.ID(id)) }})
 	if err != nil {
@@ -165,8 +171,8 @@ func (s *services) enrolling(opts Options, db *postgres.DB, f *foundation) error
 	cfg := opts.Config
 	var err error
 	s.enrolments, err = enrolment.New(enrolment.Config{Store: db.Enrolments(), Losses: db.Enrolments(), Phones: db.Enrolments(), Changed: s.ca.Changed, Vault: f.vault, Validator: f.validator, RelyingParty: f.rp,
-		Keys: f.keys, Issuer: s.ca, KeyAlgorithm: keyring.Algorithm(cfg.Mobile.KeyAlgorithm), Client: s.own, Announce: s.hub.Announce,
-		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Suspend: s.suspend, Log: opts.Log})
+		Keys: f.keys, Issuer: s.ca, Outside: s.outside, Requested: s.requested, KeyAlgorithm: keyring.Algorithm(cfg.Mobile.KeyAlgorithm), Client: s.own, Announce: s.hub.Announce,
+		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Cooldown: cfg.Device.Cooldown, Suspend: s.suspend, Log: opts.Log})
 	return err
 }
 
@@ -174,7 +180,7 @@ func (s *services) renewing(opts Options, db *postgres.DB, f *foundation) error 
 	m := opts.Config.Mobile
 	var err error
 	s.renewals, err = devices.NewRenewals(devices.RenewalsConfig{Store: db.Devices(), RelyingParty: f.rp, Keys: f.keys,
-		KeyAlgorithm: keyring.Algorithm(m.KeyAlgorithm), Issuer: s.ca, Look: s.cards.Look, Suspend: s.suspend,
+		KeyAlgorithm: keyring.Algorithm(m.KeyAlgorithm), Issuer: s.ca, Outside: s.outside, Requested: s.requested, Look: s.cards.Look, Suspend: s.suspend,
 		Life: m.CertificateLifetime, Before: m.RenewBefore, Grace: m.RenewGrace})
 	return err
 }

@@ -149,7 +149,7 @@ func (a Authorization) entry(act audit.Act) audit.Entry {
 // sign makes all signatures of an authorization: first everything that is to be
 // signed, then the permit for exactly that, and only then the key is opened.
 func (s *Service) sign(ctx context.Context, a Authorization, now time.Time) ([]Signature, map[int]string, error) {
-	chain, err := s.cfg.Chain(ctx)
+	chain, err := s.cfg.Chain(ctx, a.certificate.Authority)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -17,7 +17,7 @@ func (s *Service) Batch(ctx context.Context, order uuid.UUID) (time.Duration, er
 	if err != nil {
 		return 0, err
 	}
-	chain, err := s.cfg.Chain(ctx)
+	chain, err := s.cfg.Chain(ctx, w.Evidence.Certificate.Authority)
 	if err != nil {
 		return 0, err
 	}

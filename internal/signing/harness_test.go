@@ -76,7 +76,7 @@ func newWorld(t testing.TB) *world {
 func (w *world) node(store signing.Store, now func() time.Time) *signing.Service {
 	w.t.Helper()
 	var mu sync.Mutex
-	s, err := signing.New(signing.Config{Store: store, Keys: w.keys, Chain: w.ca.Anchors, RPID: rpID, Origins: []string{origin},
+	s, err := signing.New(signing.Config{Store: store, Keys: w.keys, Chain: w.ca.Chain, RPID: rpID, Origins: []string{origin},
 		Changed: func(id uuid.UUID) { mu.Lock(); w.changed = append(w.changed, id); mu.Unlock() },
 		Log:     slog.New(slog.DiscardHandler), Now: now})
 	w.ok(err)

@@ -113,10 +113,10 @@ type Store interface {
 type Config struct {
 	Store Store
 	Keys  *keyring.Keyring
-	// Chain gives the certificates that go along with the signer's own, and
-	// against which it is checked: the issuing CA. (*issuing.CA).Anchors fits;
-	// self-signed ones are left out of the signature.
-	Chain func(ctx context.Context) ([]*x509.Certificate, error)
+	// Chain gives the certificates that go along with the signer's own: those of
+	// the authority that issued it, by the register's name (issuing.ChainOf).
+	// Self-signed ones are left out of the signature.
+	Chain func(ctx context.Context, authority string) ([]*x509.Certificate, error)
 	// Origins and RPID the approval must have been made for.
 	Origins []string
 	RPID    string

@@ -10,7 +10,7 @@ import { Dev } from "./dev.mjs";
 const pin = "12345678";
 const id = "A123000018";
 const shots = process.env.SHOTS;
-let dev, browser, desk, phone, phonePage;
+let dev, browser, desk, phone, phonePage, cdp, authenticatorId;
 
 before(async () => {
   [dev, browser] = await Promise.all([Dev.start(), launch()]);
@@ -18,10 +18,10 @@ before(async () => {
   phone = await browser.newContext({ locale: "zh-TW", viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true,
     userAgent: "Mozilla/5.0 (Linux; Android 16; Pixel 10) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Mobile Safari/537.36" });
   phonePage = await phone.newPage();
-  const cdp = await phone.newCDPSession(phonePage);
+  cdp = await phone.newCDPSession(phonePage);
   await cdp.send("WebAuthn.enable");
-  await cdp.send("WebAuthn.addVirtualAuthenticator", { options: { protocol: "ctap2", ctap2Version: "ctap2_1", transport: "internal",
-    hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true } });
+  ({ authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", { options: { protocol: "ctap2", ctap2Version: "ctap2_1", transport: "internal",
+    hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true } }));
 });
 after(async () => { await browser?.close(); await dev?.stop(); });
 
@@ -102,6 +102,7 @@ test("look at the devices, rename one", async () => {
 });
 
 test("bind again after the passkey was lost", async () => {
+  await cdp.send("WebAuthn.clearCredentials", { authenticatorId });
   const page = await bind("爸爸的手機");
   await page.waitForSelector("#replace-field:not([hidden])");
   await picture(page, "rebind-1");

@@ -43,7 +43,7 @@ keeps its passkeys in a file, in the clear: for tests only.
 	p := cmd.PersistentFlags()
 	p.StringVar(&f.server, "server", "http://localhost:8080", "public address of the service")
 	p.StringVar(&f.keys, "keys", "softphone.json", "file with this phone's passkeys; made when missing")
-	cmd.AddCommand(f.bind(), f.scan(), f.approve(), f.reject(), f.auto(), f.renew(), EnrolCommand())
+	cmd.AddCommand(f.bind(), f.scan(), f.approve(), f.reject(), f.auto(), f.renew(), f.add(), EnrolCommand())
 	return cmd
 }
 

@@ -16,7 +16,11 @@ type Device struct {
 	Resumable     bool   `json:"resumable"`
 	CooldownUntil string `json:"cooldown_until"`
 	This          bool   `json:"this"`
-	Certificate   *struct {
+	AddedBy       *struct {
+		ID   string `json:"id"`
+		Name string `json:"name"`
+	} `json:"added_by"`
+	Certificate *struct {
 		NotAfter string `json:"not_after"`
 		State    string `json:"state"`
 		Renew    bool   `json:"renew"`

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"sealgate/internal/enrolment"
 	"sealgate/internal/order"
 )
 
@@ -38,6 +39,8 @@ type checkJSON struct {
 
 type enrolJSON struct {
 	MaskedName string `json:"masked_name"`
+	// Proof is who agrees to the binding in the end: card, device.
+	Proof enrolment.ProofKind `json:"proof"`
 }
 
 type claimAnswer struct {

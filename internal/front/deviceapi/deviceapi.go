@@ -10,6 +10,9 @@
 //	GET    /history, /devices         a person's own, with a phone session
 //	PATCH  /devices/{device}          a new name
 //	POST   /devices/{device}/suspend, /resume, /remove
+//	POST   /additions                 one more phone, added from this one
+//	GET    /additions/{order}         what the new phone says of itself
+//	POST   /additions/{order}/approve this phone agrees to it
 //	POST   /notices/seen              the person was told
 //	POST   /renewals, /renewals/{renewal}  a new mobile certificate before the old one ends
 //
@@ -52,6 +55,8 @@ type Config struct {
 	Sessions   *front.Sessions
 	// CountryHeader names the header in which a trusted proxy tells the caller's country.
 	CountryHeader string
+	// AddText is the order's text for a phone that is being added, in the request's language.
+	AddText func(*http.Request) string
 }
 
 // Door answers phones.
@@ -70,7 +75,8 @@ const (
 
 // New checks the configuration.
 func New(cfg Config) (*Door, error) {
-	if cfg.Orders == nil || cfg.Phone == nil || cfg.Enrolments == nil || cfg.Citizens == nil || cfg.Devices == nil || cfg.Renewals == nil || cfg.Sessions == nil {
+	if cfg.Orders == nil || cfg.Phone == nil || cfg.Enrolments == nil || cfg.Citizens == nil || cfg.Devices == nil || cfg.Renewals == nil || cfg.Sessions == nil ||
+		cfg.AddText == nil {
 		return nil, errors.New("deviceapi: a part is missing from the configuration")
 	}
 	return &Door{cfg: cfg, codes: front.NewGuesses(wrongCodes, wrongCodeEvery, time.Now)}, nil
@@ -97,6 +103,9 @@ func (d *Door) Mount(r chi.Router) {
 		r.Post("/resume", d.changeDevice(d.cfg.Devices.Resume))
 		r.Post("/remove", d.changeDevice(d.cfg.Devices.Remove))
 	})
+	r.Post("/additions", d.beginAddition)
+	r.Get("/additions/{order}", d.newcomer)
+	r.Post("/additions/{order}/approve", d.approveAddition)
 	r.Post("/notices/seen", d.noticesSeen)
 	r.Post("/renewals", d.beginRenewal)
 	r.Post("/renewals/{renewal}", d.completeRenewal)
@@ -148,7 +157,14 @@ func (d *Door) claim(w http.ResponseWriter, r *http.Request) {
 		front.WriteProblem(w, r, err)
 		return
 	}
-	front.WriteJSON(w, http.StatusOK, claimJSON(c, time.Now()))
+	answer := claimJSON(c, time.Now())
+	if answer.Enrol != nil {
+		if answer.Enrol.Proof, err = d.cfg.Enrolments.ProofKind(r.Context(), c.ID); err != nil {
+			front.WriteProblem(w, r, err)
+			return
+		}
+	}
+	front.WriteJSON(w, http.StatusOK, answer)
 }
 
 func (d *Door) options(w http.ResponseWriter, r *http.Request) {

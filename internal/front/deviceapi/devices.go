@@ -22,9 +22,16 @@ type deviceJSON struct {
 	CreatedAt     string           `json:"created_at"`
 	LastUsedAt    string           `json:"last_used_at,omitempty"`
 	CooldownUntil string           `json:"cooldown_until,omitempty"`
+	AddedBy       *addedByJSON     `json:"added_by,omitempty"`
 	Certificate   *certificateJSON `json:"certificate,omitempty"`
 	Card          cardJSON         `json:"card"`
 	This          bool             `json:"this"`
+}
+
+// addedByJSON is the phone that added this one; its name only while it is there.
+type addedByJSON struct {
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty"`
 }
 
 type certificateJSON struct {
@@ -67,11 +74,25 @@ func (d *Door) devices(w http.ResponseWriter, r *http.Request) {
 	for i := range list {
 		items[i] = d.describe(&list[i], now)
 		items[i].This = list[i].ID == a.DeviceID
+		items[i].AddedBy = addedBy(list, list[i].AddedByDeviceID)
 	}
 	for i, n := range notices {
 		told[i] = noticeJSON{n.ID.String(), n.Kind, deviceNameJSON{n.AboutID.String(), n.AboutName}, stamp(n.CreatedAt)}
 	}
 	front.WriteJSON(w, http.StatusOK, map[string]any{"items": items, "notices": told})
+}
+
+func addedBy(list []devices.Detail, id *uuid.UUID) *addedByJSON {
+	if id == nil {
+		return nil
+	}
+	j := &addedByJSON{ID: id.String()}
+	for i := range list {
+		if list[i].ID == *id {
+			j.Name = list[i].Name
+		}
+	}
+	return j
 }
 
 func (d *Door) describe(v *devices.Detail, now time.Time) deviceJSON {
@@ -94,8 +115,14 @@ func (d *Door) describe(v *devices.Detail, now time.Time) deviceJSON {
 
 // actor is the person of the phone session.
 func (d *Door) actor(r *http.Request) (devices.Actor, error) {
-	s, _, err := d.session(r)
-	return devices.Actor{CitizenID: s.CitizenID, DeviceID: s.DeviceID, At: s.At, IP: front.ClientIP(r)}, err
+	s, list, err := d.session(r)
+	a := devices.Actor{CitizenID: s.CitizenID, DeviceID: s.DeviceID, At: s.At, IP: front.ClientIP(r)}
+	for i := range list {
+		if list[i].ID == s.DeviceID {
+			a.CooldownUntil = list[i].CooldownUntil
+		}
+	}
+	return a, err
 }
 
 // act reads session, device and body of a request on one device.

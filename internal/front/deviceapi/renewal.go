@@ -60,5 +60,9 @@ func (d *Door) completeRenewal(w http.ResponseWriter, r *http.Request) {
 		front.WriteProblem(w, r, err)
 		return
 	}
-	front.WriteJSON(w, http.StatusOK, map[string]any{"certificate": certificateJSON{NotAfter: stamp(made.NotAfter), State: string(made.State)}})
+	out := map[string]any{"certificate": certificateJSON{NotAfter: stamp(made.NotAfter), State: string(made.State)}}
+	if made.Pending {
+		out["pending"] = true
+	}
+	front.WriteJSON(w, http.StatusOK, out)
 }

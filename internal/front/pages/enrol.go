@@ -195,13 +195,14 @@ func boundJSON(b *enrolment.Bound) any {
 		Certificate string `json:"certificate"` // base64 of DER
 		NotAfter    string `json:"not_after"`
 	}
-	return struct {
-		Device      device      `json:"device"`
-		Certificate certificate `json:"mobile_certificate"`
-	}{
-		device{b.Device.ID.String(), b.Device.Name},
-		certificate{b.CertificateID.String(), base64.StdEncoding.EncodeToString(b.Certificate), timestamp(b.NotAfter)},
+	out := struct {
+		Device      device       `json:"device"`
+		Certificate *certificate `json:"mobile_certificate,omitempty"` // none while another CA has not issued it
+	}{Device: device{b.Device.ID.String(), b.Device.Name}}
+	if b.Certificate != nil {
+		out.Certificate = &certificate{b.CertificateID.String(), base64.StdEncoding.EncodeToString(b.Certificate), timestamp(b.NotAfter)}
 	}
+	return out
 }
 
 // Over says that nothing more can come of the order but a new beginning.

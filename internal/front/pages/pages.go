@@ -113,6 +113,7 @@ func (p *Pages) Mount(r chi.Router) {
 	r.Get("/enrol/{oid}", p.enrolOrder)
 	r.Get("/enrol/{oid}/statement", p.enrolStatement)
 	r.Post("/enrol/{oid}/proof", p.enrolProof)
+	r.Get("/app/add/{oid}", p.addPhone)
 	r.Get("/lost/card", p.lostCard)
 	r.Post("/lost/statements", p.lostBegin)
 	r.Post("/lost/statements/{id}/proof", p.lostEnd)

@@ -34,6 +34,7 @@ func NewStates(shell *front.Shell) *States {
 	s := &States{shell: shell, screens: map[string]map[string]sample{}}
 	s.orders()
 	s.enrolments()
+	s.additions()
 	s.signing()
 	s.others()
 	return s
@@ -177,6 +178,27 @@ func (s *States) enrolments() {
 		}
 		s.add("enrol", "order-"+string(state), sample{page: "pages/enrol", data: d})
 	}
+}
+
+func (s *States) additions() {
+	for _, state := range []order.State{order.Created, order.Scanned, order.Expired, order.Rejected} {
+		s.add("add-phone", string(state), sample{page: "pages/add-phone", data: addition(state)})
+	}
+	d := addition(order.Scanned)
+	d.Newcomer = json.RawMessage(`{"device":{"name":"我的新手機","browser":"Chrome","os":"Android"},"public_key":{}}`)
+	s.add("add-phone", "agree", sample{page: "pages/add-phone", data: d})
+	d = addition(order.Completed)
+	d.Done = json.RawMessage(`{"device":{"id":"","name":"我的新手機"},"cooldown_until":"2026-11-24T06:02:00.000Z"}`)
+	s.add("add-phone", "done", sample{page: "pages/add-phone", data: d})
+}
+
+func addition(state order.State) AddPhoneData {
+	v := sampleView(order.Enrol, 0)
+	d := AddPhoneData{OrderData: OrderData{View: v, State: sampleState(v, state), Own: true, Still: true}}
+	if state == order.Created {
+		d.Frame = sampleFrame
+	}
+	return d
 }
 
 func (s *States) signing() {

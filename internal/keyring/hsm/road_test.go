@@ -60,7 +60,7 @@ func newRoad(t testing.TB) *road {
 	r.ok(r.ca.Bootstrap(context.Background()))
 	r.rp, err = passkey.New(passkey.Config{RPID: rpID, RPName: "測試", Origins: []string{origin}})
 	r.ok(err)
-	r.signing, err = signing.New(signing.Config{Store: db.Signing(), Keys: r.keys, Chain: r.ca.Anchors, RPID: rpID, Origins: []string{origin},
+	r.signing, err = signing.New(signing.Config{Store: db.Signing(), Keys: r.keys, Chain: r.ca.Chain, RPID: rpID, Origins: []string{origin},
 		Log: slog.New(slog.DiscardHandler)})
 	r.ok(err)
 	return r

@@ -37,7 +37,7 @@ export function makeCard(c: Claim, on: { approve(): void; reject(): void }): Car
   const reject = button(t("order.reject"), on.reject);
   const documents = documentList(c.documents ?? [], approve);
   const name = enrol ? nameField(c.enrol?.suggested_name || deviceName()) : undefined;
-  const digits = c.check?.required && !c.check.passed ? digitsBox(c.check.digits ?? "") : undefined;
+  const digits = c.check?.required && !c.check.passed ? digitsBox(c.check.digits ?? "", adding(c)) : undefined;
   const slot = h("div", { class: "app-slot" });
   return {
     state, approve, reject, slot,
@@ -76,7 +76,7 @@ function facts(c: Claim): HTMLElement {
   if (c.kind === "login") row("order.data", dataList(c.data ?? []));
   // What an agency writes is shown as it came; dir keeps it from turning the line around it.
   if (c.text) row("order.text", h("span", { class: "app-text", dir: "auto" }, c.text));
-  row("order.computer", ...computer(c));
+  row(adding(c) ? "order.other_phone" : "order.computer", ...computer(c));
   row("order.time", timeElement(c.started?.at ?? c.server_time));
   return list;
 }
@@ -98,12 +98,15 @@ function computer(c: Claim): (Node | string)[] {
 }
 
 function caution(c: Claim): HTMLElement {
-  return h("p", { class: "app-caution" }, icon(shapes.warn), h("span", {}, t(`order.caution.${c.kind}`)));
+  return h("p", { class: "app-caution" }, icon(shapes.warn), h("span", {}, t(adding(c) ? "order.caution.add" : `order.caution.${c.kind}`)));
 }
 
-function digitsBox(digits: string): HTMLElement {
-  return h("section", { class: "app-digits", "aria-label": t("order.check.spoken", { digits: digits.split("").join(" ") }) },
-    h("p", { "aria-hidden": "true" }, t("order.check.text")),
+/** adding says that another phone of the person adds this one, without a computer. */
+export const adding = (c: Claim): boolean => c.enrol?.proof === "device";
+
+function digitsBox(digits: string, add: boolean): HTMLElement {
+  return h("section", { class: "app-digits", "aria-label": t(add ? "order.check.spoken.add" : "order.check.spoken", { digits: digits.split("").join(" ") }) },
+    h("p", { "aria-hidden": "true" }, t(add ? "order.check.text.add" : "order.check.text")),
     h("p", { class: "app-digits__number", "aria-hidden": "true" }, digits),
     h("p", { class: "app-hint" }, t("order.check.wait")));
 }

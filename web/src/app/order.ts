@@ -5,7 +5,7 @@ import type { Claim, ClaimRequest, OrderStatus } from "../shared/device-api";
 import { CeremonyError, createCredential, getAssertion } from "../shared/webauthn";
 import type { CeremonyFailure, CredentialJSON } from "../shared/webauthn";
 import { actions, announce, busy, button, h, icon, link, notice, reference, shapes, show, title } from "./dom";
-import { makeCard } from "./card";
+import { makeCard, adding } from "./card";
 import type { Card } from "./card";
 import { forget, keep } from "./claims";
 import { countSuccess } from "./install";
@@ -68,7 +68,7 @@ class Flow {
 
   private showCard(focus: boolean): void {
     this.card = makeCard(this.claim, { approve: () => void this.approve(), reject: () => void this.reject() });
-    const spoken = this.checkOpen ? t("order.check.spoken", { digits: this.claim.check?.digits ?? "" }) : "";
+    const spoken = this.checkOpen ? t(adding(this.claim) ? "order.check.spoken.add" : "order.check.spoken", { digits: this.claim.check?.digits ?? "" }) : "";
     show({ state: this.card.state, focus, say: focus ? spoken : `${this.card.state} ${spoken}`.trim() }, ...this.card.nodes);
     this.setWorking(false);
   }
@@ -98,7 +98,7 @@ class Flow {
   /** ready tells whether the button may act, and says why not. */
   private ready(): boolean {
     if (this.checkOpen) {
-      announce(t("order.check.spoken", { digits: this.claim.check?.digits ?? "" }), true);
+      announce(t(adding(this.claim) ? "order.check.spoken.add" : "order.check.spoken", { digits: this.claim.check?.digits ?? "" }), true);
       return false;
     }
     if (this.card.approve.hasAttribute("data-none-chosen")) {
@@ -179,7 +179,7 @@ class Flow {
     }
     notice({
       tone: "ok", title: this.doneTitle(outcome, leftOut),
-      text: t(this.claim.kind === "enrol" ? "done.enrol.text" : "done.computer"),
+      text: t(adding(this.claim) ? "done.add.text" : this.claim.kind === "enrol" ? "done.enrol.text" : "done.computer"),
       more: [device],
       actions: this.claim.kind === "enrol"
         ? [link(t("common.done"), "/app", "primary")]
@@ -313,11 +313,11 @@ class Flow {
     }
     if (this.checkOpen && now.check?.passed) {
       this.checkOpen = false;
-      this.card.digits?.replaceChildren(icon(shapes.ok), h("p", {}, t("order.check.passed")));
+      this.card.digits?.replaceChildren(icon(shapes.ok), h("p", {}, t(adding(this.claim) ? "order.check.passed.add" : "order.check.passed")));
       this.card.digits?.classList.add("app-digits--passed");
       this.card.digits?.removeAttribute("aria-label");
       this.setWorking(false);
-      announce(t("order.check.passed"));
+      announce(t(adding(this.claim) ? "order.check.passed.add" : "order.check.passed"));
     }
   }
 

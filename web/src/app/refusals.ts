@@ -81,7 +81,7 @@ function showProblem(p: Problem, again: () => void, focus: boolean): void {
   // A refusal without a page of its own: the server's words are in the page's language.
   notice({
     tone: "warn", title: p.detail || p.title, text: p.nextStep,
-    actions: steps(["rescan", "home"]), code: p.code, focus,
+    actions: steps(p.code === "device_cooldown" ? ["devices", "home"] : ["rescan", "home"]), code: p.code, focus,
   });
 }
 

@@ -41,7 +41,7 @@ async function sign(r: api.RenewalRequest | api.Problem, back: () => void): Prom
   try {
     const made = await api.completeRenewal(r.renewal, await getAssertion(r.public_key));
     notice({
-      tone: "ok", title: t("devices.renew.done"), focus: true, actions: [button(t("devices.back"), back, "primary")],
+      tone: "ok", title: t(made.pending ? "devices.renew.pending" : "devices.renew.done"), focus: true, actions: [button(t("devices.back"), back, "primary")],
       more: [h("p", {}, t("devices.renew.until"), " ", timeElement(made.certificate.not_after, "day")), h("p", {}, t("devices.renew.old"))],
     });
   } catch (err) {

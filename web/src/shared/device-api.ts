@@ -47,7 +47,7 @@ export type Claim = {
   acr?: string;
   check?: Check;
   public_key: OptionsJSON;
-  enrol?: { masked_name?: string; suggested_name?: string };
+  enrol?: { masked_name?: string; suggested_name?: string; proof?: "card" | "device" };
 };
 
 /** What a claim is asked for with; an order and its claim token ask again for the claim this phone holds. */
@@ -83,6 +83,8 @@ export type Device = {
   resumable?: boolean;
   /** Until then it is new, and trusted less. */
   cooldown_until?: string;
+  /** The phone that added it; without a name when that is gone. */
+  added_by?: { id: string; name?: string };
   certificate?: { not_after: string; state: string; renew?: boolean };
   card?: { state: string; not_after: string };
 };
@@ -232,6 +234,26 @@ export function changeDevice(id: string, step: DeviceStep): Promise<void> {
   return call("POST", `/devices/${encodeURIComponent(id)}/${step}`, { body: {} });
 }
 
+/** What a new phone says of itself; model is there when it is proved. */
+export type Newcomer = {
+  device: { name: string; browser?: string; os?: string; country?: string; model?: string };
+  public_key: OptionsJSON;
+};
+export type Added = { device: { id: string; name: string }; cooldown_until?: string };
+
+/** beginAddition makes the order by which this phone adds another; it may ask to sign in anew (401). */
+export function beginAddition(): Promise<{ order: string }> {
+  return call("POST", "/additions", { body: {} });
+}
+
+export function newcomer(order: string): Promise<Newcomer> {
+  return call("GET", `/additions/${encodeURIComponent(order)}`);
+}
+
+export function approveAddition(order: string, assertion: CredentialJSON): Promise<Added> {
+  return call("POST", `/additions/${encodeURIComponent(order)}/approve`, { body: { assertion } });
+}
+
 export function noticesSeen(last: string): Promise<void> {
   return call("POST", "/notices/seen", { body: { last } });
 }
@@ -243,7 +265,7 @@ export function beginRenewal(): Promise<RenewalRequest> {
   return call("POST", "/renewals", { body: {} });
 }
 
-export function completeRenewal(renewal: string, assertion: CredentialJSON): Promise<{ certificate: { not_after: string; state: string } }> {
+export function completeRenewal(renewal: string, assertion: CredentialJSON): Promise<{ certificate: { not_after: string; state: string }; pending?: true }> {
   return call("POST", `/renewals/${encodeURIComponent(renewal)}`, { body: { assertion } });
 }
 

@@ -16,24 +16,28 @@ const reload = () => load(true);
 function render({ items, notices }: DeviceList, byPress: boolean): void {
   remember(items);
   const active = items.filter((d) => d.state === "active").length;
+  const cooling = items.find((d) => d.this)?.cooldown_until;
   show(
     { state: t("devices.title"), focus: byPress, say: t("devices.loaded", { n: items.length }) },
     heading(t("devices.title")),
-    ...told(notices),
-    items.length === 0 ? h("p", {}, t("devices.empty")) : h("ul", { class: "app-plain app-cards" }, ...items.map((d) => card(d, active))),
+    ...told(notices, items),
+    cooling && h("p", { class: "app-caution app-caution--info" }, icon(shapes.info), h("span", {}, t("devices.cooling"), " ", timeElement(cooling))),
+    items.length === 0 ? h("p", {}, t("devices.empty")) : h("ul", { class: "app-plain app-cards" }, ...items.map((d) => card(d, active, Boolean(cooling) && !d.this))),
     active === 1 && h("p", { class: "app-caution app-caution--info" }, icon(shapes.info), h("span", {}, t("devices.second"))),
-    actions(link(t("devices.lost"), "/lost")),
+    actions(!cooling && button(t("devices.add"), add), link(t("devices.lost"), "/lost")),
     signOut(t("devices.title"), load),
   );
 }
 
 // What happened to other phones is told once; reading the list is reading it.
-function told(notices: DeviceNotice[]): Node[] {
+function told(notices: DeviceNotice[], items: Device[]): Node[] {
   if (notices.length === 0) return [];
   void api.noticesSeen(notices[0]!.id).catch(() => undefined);
   const line = (n: DeviceNotice) => {
     const key = `devices.notice.${n.kind}`;
-    return h("li", {}, t(has(key) ? key : "devices.notice.other", { name: n.device.name }), " ", timeElement(n.at));
+    const about = n.kind === "device_added" ? items.find((d) => d.id === n.device.id) : undefined;
+    return h("li", {}, t(has(key) ? key : "devices.notice.other", { name: n.device.name }), " ", timeElement(n.at),
+      about && actions(button(t("devices.not_me", { name: about.name }), () => act(about, "remove"))));
   };
   const box = (title: string, list: DeviceNotice[], next: string) => list.length > 0 && h("div", { class: "notice warn" }, icon(shapes.warn), h("div", {},
     h("h2", {}, title), h("ul", {}, ...list.map(line)), next && h("p", {}, next)));
@@ -44,7 +48,8 @@ function told(notices: DeviceNotice[]): Node[] {
   ].filter((b): b is HTMLDivElement => Boolean(b));
 }
 
-function card(d: Device, active: number): HTMLElement {
+// A phone that was just added manages no other phone: locked.
+function card(d: Device, active: number, locked: boolean): HTMLElement {
   const key = `devices.state.${d.state}`;
   const facts = h("dl", { class: "app-facts" });
   const fact = (label: string, ...content: (Node | string)[]) =>
@@ -54,6 +59,7 @@ function card(d: Device, active: number): HTMLElement {
   fact(t("devices.created"), timeElement(d.created_at));
   fact(t("devices.used"), d.last_used_at ? timeElement(d.last_used_at) : t("devices.never"));
   if (d.certificate) fact(t("devices.certificate"), timeElement(d.certificate.not_after));
+  if (d.added_by) fact(t("devices.added_by"), t(d.added_by.name ? "devices.added_by.phone" : "devices.added_by.gone", { name: d.added_by.name ?? "" }));
   if (d.cooldown_until) fact(t("devices.new"), t("devices.new.text"), " ", timeElement(d.cooldown_until));
   const last = d.state === "active" && active === 1;
   const act = (label: string, press: () => void) => {
@@ -65,7 +71,7 @@ function card(d: Device, active: number): HTMLElement {
     h("h2", {}, icon(shapes.phone), h("span", { dir: "auto" }, d.name), d.this && h("span", { class: "app-tag" }, t("devices.this"))),
     facts,
     due(d, reload),
-    actions(
+    !locked && actions(
       act(t("devices.rename"), () => rename(d)),
       d.state === "active" && act(t("devices.suspend"), () => confirm(d, "suspend", last)),
       d.state === "suspended" && d.resumable && act(t("devices.resume"), () => confirm(d, "resume", last)),
@@ -96,6 +102,7 @@ function rename(d: Device): void {
 // and after the last phone, the way back.
 function confirm(d: Device, step: DeviceStep, last: boolean): void {
   const effects = (has(`devices.${step}.effects`) ? t(`devices.${step}.effects`) : "").split("\n").filter(Boolean);
+  if (step === "suspend") effects.push(t(last ? "devices.suspend.none" : "devices.suspend.other"));
   const yes = button(t(`devices.${step}.yes`), () => act(d, step), "primary");
   show(
     { state: t(`devices.${step}`), focus: true },
@@ -107,6 +114,20 @@ function confirm(d: Device, step: DeviceStep, last: boolean): void {
     actions(button(t("devices.back"), reload), yes),
   );
 }
+
+// Another phone is added from this one: first what follows, then the QR code on
+// a page of its own.
+function add(): void {
+  show(
+    { state: t("devices.add"), focus: true },
+    heading(t("devices.add.title")),
+    h("ul", {}, ...t("devices.add.effects").split("\n").map((e) => h("li", {}, e))),
+    h("p", {}, t("devices.confirmNext")),
+    actions(button(t("devices.back"), reload), button(t("devices.add.yes"), begin, "primary")),
+  );
+}
+
+const begin = () => void withSession(t("devices.add"), api.beginAddition, ({ order }) => location.assign(`/app/add/${order}`), true);
 
 function act(d: Device, step: DeviceStep): void {
   void withSession(t(`devices.${step}`), () => api.changeDevice(d.id, step), () => {
