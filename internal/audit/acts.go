@@ -14,6 +14,7 @@ const (
 	OrderCode       Act = "order.code"   // an eight-digit code was shown instead of the QR code
 	OrderChecked    Act = "order.checked"
 	OrderApproved   Act = "order.approved"
+	OrderWaiting    Act = "order.waiting" // an approved order waits for something outside; the code says for what
 	OrderCompleted  Act = "order.completed"
 	OrderCollected  Act = "order.collected"
 	OrderRejected   Act = "order.rejected"

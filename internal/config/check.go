@@ -37,6 +37,7 @@ func (c *Config) complete() []string {
 	c.checkAllowance(add)
 	c.checkPasskey(add)
 	c.checkIssuing(add)
+	c.checkTSA(add)
 	for _, proxy := range c.TrustedProxies {
 		if proxy.Bits() == 0 {
 			add("trusted_proxies: %s is everybody; then anyone can choose the address that is logged", proxy)

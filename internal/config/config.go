@@ -47,6 +47,7 @@ type Config struct {
 	Device   Device   `key:"device"`
 	Passkey  Passkey  `key:"passkey"`
 	Signing  Signing  `key:"signing"`
+	TSA      TSA      `key:"tsa"`
 	Limits   Limits   `key:"limits"`
 	Log      Log      `key:"log"`
 	Metrics  Metrics  `key:"metrics"`
@@ -184,7 +185,20 @@ type MDS struct {
 
 // Signing bounds one approval.
 type Signing struct {
-	BatchMax int `key:"batch_max" default:"200" min:"1" max:"2000" doc:"documents one approval may sign"`
+	BatchMax int    `key:"batch_max" default:"200" min:"1" max:"2000" doc:"documents one approval may sign"`
+	Level    string `key:"level" default:"B-B" oneof:"B-B B-T B-LT B-LTA" doc:"level of signatures whose order names none: B-B; B-T with a time-stamp; B-LT with certificates and revocation answers inside; B-LTA with an archive time-stamp that is renewed before it ends. Above B-B needs tsa.authorities"`
+	// An archive time-stamp must be renewed while its authority's certificate can still be asked about.
+	RenewBefore time.Duration `key:"renew_before" default:"90d" min:"1h" max:"1100d" doc:"how long before the certificate of the newest archive time-stamp ends a B-LTA signature gets a further one"`
+}
+
+// TSA says who gives time-stamps (RFC 3161) for signatures above B-B.
+type TSA struct {
+	Authorities      []string      `key:"authorities" doc:"time-stamp authorities in the order in which they are asked, each a text: https://ADDRESS and, behind it, name=WORD, policy=OID and timeout=5s where wanted; own is the service's own authority; their hosts, and those that answer for their certificates, must be in egress.allow. None: only B-B can be made; sealgate dev takes own"`
+	AnchorsDir       string        `key:"anchors_dir" file:"yes" doc:"directory with the root certificates that the authorities' certificates must lead to; needed for others than own"`
+	IntermediatesDir string        `key:"intermediates_dir" file:"yes" doc:"directory with certificates between authority and root that time-stamps do not bring along"`
+	Timeout          time.Duration `key:"timeout" default:"10s" min:"100ms" max:"2m" doc:"how long one question to an authority may take, with the look at its certificate"`
+	Backoff          time.Duration `key:"backoff" default:"15s" min:"100ms" max:"1h" doc:"how long an authority is left alone after a failure; twice as long after each further one, up to 10 minutes"`
+	Parallel         int           `key:"parallel" default:"8" min:"1" max:"64" doc:"time-stamps one approval's documents are given at a time"`
 }
 
 // Limits bound what unknown people may ask of one node, by the address behind

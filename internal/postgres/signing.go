@@ -28,7 +28,7 @@ func (s SigningStore) Load(ctx context.Context, order uuid.UUID) (signing.Work, 
 	var leftOut []int32
 	var hash []byte
 	err := s.db.Pool.QueryRow(ctx, `
-SELECT o.state, o.attempts, o.content,
+SELECT o.state, o.attempts, o.wait_reason, o.content,
        p.order_id, p.citizen_id, p.device_id, p.credential_id, p.cose_key, p.content, p.left_out,
        p.authenticator_data, p.client_data_json, p.signature, p.rp_id,
        d.citizen_id, d.credential_id, d.cose_key,
@@ -42,7 +42,7 @@ JOIN devices d ON d.id = p.device_id
 JOIN citizens c ON c.id = p.citizen_id
 JOIN mobile_certificates m ON m.id = a.mobile_certificate_id
 JOIN keys k ON k.id = m.key_id
-WHERE o.id = $1 AND o.kind = 'sign'`, order).Scan(&w.State, &w.Attempts, &e.OrderContent,
+WHERE o.id = $1 AND o.kind = 'sign'`, order).Scan(&w.State, &w.Attempts, &w.Waiting, &e.OrderContent,
 		&e.Order, &e.Citizen, &e.Device, &e.CredentialID, &e.COSEKey, &e.Content, &leftOut,
 		&e.AuthenticatorData, &e.ClientDataJSON, &e.Signature, &e.RPID,
 		&e.DeviceCitizen, &e.DeviceCredentialID, &e.DeviceCOSEKey,
@@ -101,10 +101,14 @@ WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, order, e.At, reason)
 }
 
 // Postpone notes a failed attempt.
-func (s SigningStore) Postpone(ctx context.Context, order uuid.UUID, next time.Time, why string) error {
-	_, err := s.db.Pool.Exec(ctx, `UPDATE orders SET attempts = attempts + 1, next_attempt_at = $2, wait_reason = $3
+func (s SigningStore) Postpone(ctx context.Context, order uuid.UUID, next time.Time, why string, e *audit.Entry) error {
+	return s.db.pipeline(ctx, func(b *batch) {
+		b.one(signing.ErrNotApproved, `UPDATE orders SET attempts = attempts + 1, next_attempt_at = $2, wait_reason = $3
 WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, order, next, why)
-	return err
+		if e != nil {
+			queueAudit(b, *e)
+		}
+	})
 }
 
 // maxUnfinished bounds one round of the job.

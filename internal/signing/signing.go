@@ -10,8 +10,9 @@
 // it lists the very values that the key may sign, and the keyring gives the key
 // out only while the stored authorization for those digests is unused.
 //
-// Service.Complete signs one CAdES-B-B signature a document and then, in one
-// transaction, consumes the authorization, stores the signatures and completes
+// Service.Complete signs one signature a document, brings it to the level that
+// was approved (time-stamps, revocation answers, archive time-stamp: package
+// cades) and then, in one transaction, consumes the authorization, stores the signatures and completes
 // the order: all of it once, or nothing. Two nodes may do the work at the same
 // time; one of them wins and the other throws its own away.
 package signing
@@ -21,11 +22,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/google/uuid"
 
 	"sealgate/internal/audit"
+	"sealgate/internal/cades"
 	"sealgate/internal/fault"
 	"sealgate/internal/keyring"
 )
@@ -55,6 +58,8 @@ type Work struct {
 	// State is the order's state, "approved" when there is something to do.
 	State    string
 	Attempts int
+	// Waiting is the fault code of what held the last attempt up; "" for nothing.
+	Waiting  string
 	Evidence Evidence
 	// Active: device and citizen are. Whoever took a phone away from a thief, or
 	// froze a citizen, has also stopped what still waits for its signatures.
@@ -99,8 +104,8 @@ type Store interface {
 	// useless; ErrNotApproved when it is no longer approved.
 	Fail(ctx context.Context, order uuid.UUID, reason string, e audit.Entry) error
 	// Postpone notes a failed attempt, when to try again, and for the people who
-	// wait the fault code of what held it up.
-	Postpone(ctx context.Context, order uuid.UUID, next time.Time, why string) error
+	// wait the fault code of what held it up; e is written where it is not nil.
+	Postpone(ctx context.Context, order uuid.UUID, next time.Time, why string, e *audit.Entry) error
 	// Unfinished lists approved sign orders whose time to try has come.
 	Unfinished(ctx context.Context, limit int) ([]uuid.UUID, error)
 	// Signatures lists an order's signatures by document.
@@ -120,6 +125,11 @@ type Config struct {
 	// Origins and RPID the approval must have been made for.
 	Origins []string
 	RPID    string
+	// Sources are where time-stamps, and answers about certificates to be kept in a
+	// signature, come from; nil: only B-B can be made.
+	Sources *cades.Sources
+	// Parallel is how many time-stamps an order asks for at a time. Zero is 8.
+	Parallel int
 	// Changed is told of every order whose state Complete changed; may be nil.
 	Changed func(order uuid.UUID)
 	Log     *slog.Logger
@@ -139,6 +149,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func(uuid.UUID) {}
+	}
+	if cfg.Parallel <= 0 {
+		cfg.Parallel = defaultParallel
 	}
 	return &Service{cfg: cfg}, nil
 }
@@ -173,11 +186,23 @@ func (s *Service) Complete(ctx context.Context, order uuid.UUID) error {
 	case ctx.Err() != nil:
 		return err // we are being stopped; another node finds the order
 	}
-	if e := s.cfg.Store.Postpone(ctx, order, s.cfg.Now().Add(backoff(w.Attempts)), fault.CodeOf(err)); e != nil {
-		s.cfg.Log.WarnContext(ctx, "a failed signing attempt could not be noted", "order", order, "error", e)
-	}
-	s.cfg.Changed(order) // the page says what it waits for
+	s.postpone(ctx, w, err)
 	return err
+}
+
+// postpone notes a failed attempt, and in the audit log what the order waits
+// for when that is something new. The page says it too.
+func (s *Service) postpone(ctx context.Context, w Work, why error) {
+	e, code := w.Evidence, fault.CodeOf(why)
+	var entry *audit.Entry
+	if code != w.Waiting {
+		a := audit.New(audit.OrderWaiting).Order(e.Order).Citizen(e.Citizen).Device(e.Device).Fail(code)
+		entry = &a
+	}
+	if err := s.cfg.Store.Postpone(ctx, e.Order, s.cfg.Now().Add(backoff(w.Attempts)), code, entry); err != nil {
+		s.cfg.Log.WarnContext(ctx, "a failed signing attempt could not be noted", "order", e.Order, "error", err)
+	}
+	s.cfg.Changed(e.Order)
 }
 
 func (s *Service) complete(ctx context.Context, w Work) error {
@@ -199,6 +224,14 @@ func (s *Service) complete(ctx context.Context, w Work) error {
 	if err != nil {
 		return err
 	}
+	signatures, more, err := s.raise(ctx, auth, signatures)
+	if err != nil {
+		return err
+	}
+	if failures == nil {
+		failures = map[int]string{}
+	}
+	maps.Copy(failures, more)
 	if len(signatures) == 0 {
 		return ErrNoneSigned
 	}
