@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -140,15 +141,16 @@ func (s *Service) CreateSign(ctx context.Context, r SignRequest) (o *Order, star
 	if !shown(r.Text, 0, maxText) {
 		return nil, "", ErrText
 	}
-	if err := signing.CheckLevel(r.Level); err != nil {
-		return nil, "", ErrLevel.Because(err)
+	level, err := s.level(r.Level, documents)
+	if err != nil {
+		return nil, "", err
 	}
 	now := s.now()
 	id := ID(uuid.Must(uuid.NewV7()))
 	content := newContent(id, Sign, r.Client, now)
 	content.Text, content.Documents = r.Text, documents
-	if r.Level != signing.LevelB {
-		content.Level = r.Level
+	if level != signing.LevelB {
+		content.Level = level
 	}
 	if content.Request, err = demands(r.Client, "", nil); err != nil {
 		return nil, "", err
@@ -175,6 +177,37 @@ func (s *Service) CreateSign(ctx context.Context, r SignRequest) (o *Order, star
 		return nil, "", err
 	}
 	return o, startToken, nil
+}
+
+// level is the one that the order's content names: what was asked, or the
+// deployment's, which for a PDF goes no further than a PDF's signature can.
+func (s *Service) level(asked string, documents []Document) (string, error) {
+	if err := signing.CheckLevel(asked); err != nil {
+		return "", ErrLevel.Because(err)
+	}
+	level := asked
+	if level == "" {
+		level = s.cfg.Level
+		if level != "" && level != signing.LevelB && slices.ContainsFunc(documents, func(d Document) bool { return d.Form == signing.FormPAdES }) {
+			level = signing.LevelT
+		}
+	}
+	if level == "" {
+		level = signing.LevelB
+	}
+	for _, d := range documents {
+		form := d.Form
+		if form == "" {
+			form = signing.FormCMS
+		}
+		if s.cfg.CanMake == nil {
+			break
+		}
+		if err := s.cfg.CanMake(level, form); err != nil {
+			return "", err
+		}
+	}
+	return level, nil
 }
 
 // checkDocuments copies and checks what is to be signed.

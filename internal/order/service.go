@@ -188,6 +188,10 @@ type Config struct {
 	EnrolOptions EnrolOptionsFunc
 	// SyncedPasskeys is the deployment's rule; clients may be stricter. "" allows them.
 	SyncedPasskeys passkey.SyncedRule
+	// Level is that of signatures whose order names none; "" is signing.LevelB.
+	Level string
+	// CanMake says whether signatures of a level can be made in a form; nil: all.
+	CanMake func(level string, form signing.Form) error
 	// Finish is told of every approved sign order; it must return at once.
 	Finish func(id uuid.UUID)
 	Hub    *Hub

@@ -184,6 +184,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 // observe registers what Prometheus reads beside the shell's request metrics.
 func (s *Server) observe() {
 	s.registry.MustRegister(s.cards.collectors()...)
+	s.registry.MustRegister(s.services.stamping.collectors()...)
 	s.registry.MustRegister(s.authorityGauges()...)
 	s.observeOutside()
 	s.registry.MustRegister(

@@ -37,6 +37,7 @@ type services struct {
 	outside    *issuing.Outside // nil where our own CA issues
 	requests   *jobs.Finisher   // nil with it
 	anchorsPEM []byte
+	stamping   *stamping
 	signing    *signing.Service
 	finisher   *jobs.Finisher
 	enrolments *enrolment.Service
@@ -146,9 +147,13 @@ func (s *services) authority(ctx context.Context, opts Options, db *postgres.DB,
 
 func (s *services) signatures(opts Options, db *postgres.DB, f *foundation) error {
 	var err error
+	if s.stamping, err = newStamping(opts, s.ca, f); err != nil {
+		return err
+	}
 	s.signing, err = signing.New(signing.Config{Store: db.Signing(), Keys: f.keys, Chain: func(ctx context.Context, authority string) ([]*x509.Certificate, error) {
 		return issuing.ChainOf(ctx, s.ca, db.Requests(), authority)
 	},
+		Sources: s.stamping.sources(), Parallel: opts.Config.TSA.Parallel,
 		Origins: []string{opts.Config.PublicOrigin}, RPID: opts.Config.RPID, Log: opts.Log,
 		Changed: func(id uuid.UUID) { s.hub.Announce(order.ID(id)) }})
 	if err != nil {
@@ -198,6 +203,7 @@ func (s *services) ordering(opts Options, db *postgres.DB, f *foundation) error 
 			m.Write([]byte(digits))
 			return m.Sum(nil)
 		},
+		Level: cfg.Signing.Level, CanMake: s.signing.CanMake,
 		Suspend: s.suspend, Card: s.cards.AtUse, EnrolOptions: s.enrolments.CreationOptions, Finish: s.finisher.Add, Hub: s.hub, Log: opts.Log,
 	})
 	return err

@@ -58,29 +58,36 @@ func (s *Service) raise(ctx context.Context, a Authorization, made []Signature) 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	failed := make([]error, len(made))
+	one := func(i int) {
+		der, err := s.raiseOne(ctx, made[i], to)
+		if its := (documentError{}); err != nil && !errors.As(err, &its) {
+			cancel(err)
+		}
+		made[i].DER, failed[i] = der, err
+	}
 	turns := make(chan struct{}, s.cfg.Parallel)
 	var all sync.WaitGroup
+	first := true
 	for i := range made {
-		if !made[i].Form.Wrapped() {
+		if !made[i].Form.Wrapped() || ctx.Err() != nil {
+			continue
+		}
+		// One goes ahead: of an authority that was down one question is let through to
+		// see whether it is back, and the refusal of the others would end that one.
+		if first {
+			one(i)
+			first = false
 			continue
 		}
 		turns <- struct{}{}
-		if ctx.Err() != nil {
-			<-turns
-			break
-		}
 		all.Go(func() {
 			defer func() { <-turns }()
-			der, err := s.raiseOne(ctx, made[i], to)
-			if its := (documentError{}); err != nil && !errors.As(err, &its) {
-				cancel(err)
-			}
-			made[i].DER, failed[i] = der, err
+			one(i)
 		})
 	}
 	all.Wait()
-	if err := context.Cause(ctx); err != nil {
-		return nil, nil, err
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
 	}
 	out := make([]Signature, 0, len(made))
 	var failures map[int]string
