@@ -74,6 +74,20 @@ const (
 	SignatureRefused Act = "signature.refused"
 )
 
+// Official documents on their way.
+const (
+	DossierSubmitted Act = "dossier.submitted"
+	DossierTaken     Act = "dossier.taken"  // a point was taken into a sign order
+	DossierSigned    Act = "dossier.signed" // a point got its signature
+	DossierReturned  Act = "dossier.returned"
+	DossierReleased  Act = "dossier.released" // an order over a point came to nothing for it
+	DossierLater     Act = "dossier.later"    // a point is to be signed later
+	DossierWithdrawn Act = "dossier.withdrawn"
+	DossierExpired   Act = "dossier.expired"
+	DossierRefused   Act = "dossier.refused" // a step on a dossier was not allowed
+	WebhookDead      Act = "webhook.dead"    // a message could not be delivered and is given up
+)
+
 // Clients, tokens, sessions.
 const (
 	ClientCreated   Act = "client.created"

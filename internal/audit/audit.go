@@ -76,6 +76,9 @@ const (
 	KeyUntil       Key = "until"        // RFC 3339 time an allowance ends
 	KeySecondPhone Key = "second_phone" // true when another phone tried the same order
 
+	KeyDossier Key = "dossier" // id of an official document on its way
+	KeyPoint   Key = "point"   // number of one of its points
+
 	KeyRoles         Key = "roles"         // roles of an administrator, space separated
 	KeyAdministrator Key = "administrator" // id of an administrator whom an act concerns
 	KeyAct           Key = "act"           // id of a two-person act

@@ -167,6 +167,8 @@ type Request struct {
 	// User and Password, when set, go along as HTTP Basic (RFC 7617), and only
 	// over https.
 	User, Password string
+	// Header has further headers.
+	Header map[string]string
 	// Max bounds the answer's body in bytes; 0: the configuration's MaxBytes.
 	Max int64
 }
@@ -198,6 +200,9 @@ func (c *Client) Exchange(ctx context.Context, r Request) (Answer, error) {
 			return Answer{}, ErrForbidden.Because(errors.New("a password goes over https only"))
 		}
 		req.SetBasicAuth(r.User, r.Password)
+	}
+	for name, value := range r.Header {
+		req.Header.Set(name, value)
 	}
 	for name, value := range map[string]string{"Content-Type": r.ContentType, "Accept": r.Accept, "User-Agent": "Sealgate"} {
 		if value != "" {

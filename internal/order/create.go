@@ -16,6 +16,9 @@ import (
 	"sealgate/internal/signing"
 )
 
+// NewID makes an id for an order.
+func NewID() ID { return ID(uuid.Must(uuid.NewV7())) }
+
 // LoginRequest asks for a login order.
 type LoginRequest struct {
 	Client  Client
@@ -33,6 +36,9 @@ type LoginRequest struct {
 
 // SignRequest asks for a sign order.
 type SignRequest struct {
+	// ID, when not zero, is from NewID: for a caller that writes down the order
+	// before it is made.
+	ID               ID
 	Client           Client
 	Documents        []Document
 	Level            string // of the signatures; "" is signing.LevelB
@@ -146,7 +152,10 @@ func (s *Service) CreateSign(ctx context.Context, r SignRequest) (o *Order, star
 		return nil, "", err
 	}
 	now := s.now()
-	id := ID(uuid.Must(uuid.NewV7()))
+	id := r.ID
+	if id == (ID{}) {
+		id = NewID()
+	}
 	content := newContent(id, Sign, r.Client, now)
 	content.Text, content.Documents = r.Text, documents
 	if level != signing.LevelB {

@@ -15,6 +15,7 @@ import (
 	"sealgate/internal/citizen"
 	"sealgate/internal/console"
 	"sealgate/internal/devices"
+	"sealgate/internal/dossier"
 	"sealgate/internal/enrolment"
 	"sealgate/internal/issuing"
 	"sealgate/internal/jobs"
@@ -39,6 +40,7 @@ type services struct {
 	anchorsPEM []byte
 	stamping   *stamping
 	signing    *signing.Service
+	dossiers   *dossier.Service
 	finisher   *jobs.Finisher
 	enrolments *enrolment.Service
 	orders     *order.Service
@@ -86,6 +88,9 @@ func newServices(ctx context.Context, opts Options, db *postgres.DB, f *foundati
 		return nil, err
 	}
 	if err = s.ordering(opts, db, f); err != nil {
+		return nil, err
+	}
+	if err = s.onTheirWay(opts, db, f); err != nil {
 		return nil, err
 	}
 	if s.phone, err = order.NewPhone(db.Phone(), f.rp, f.secrets.phone, s.suspend); err != nil {
@@ -159,8 +164,26 @@ func (s *services) signatures(opts Options, db *postgres.DB, f *foundation) erro
 	if err != nil {
 		return err
 	}
-	s.finisher = jobs.NewFinisher(s.signing.Complete, workers(), opts.Log)
+	s.finisher = jobs.NewFinisher(s.finish, workers(), opts.Log)
 	return nil
+}
+
+// finish signs an approved order, and lets the official documents follow whose
+// points it signs; where that fails the leader's task catches up.
+func (s *services) finish(ctx context.Context, id uuid.UUID) error {
+	err := s.signing.Complete(ctx, id)
+	if settleErr := s.dossiers.Settle(ctx, id); settleErr != nil {
+		err = errors.Join(err, settleErr)
+	}
+	return err
+}
+
+// onTheirWay builds the domain of official documents.
+func (s *services) onTheirWay(opts Options, db *postgres.DB, f *foundation) error {
+	var err error
+	s.dossiers, err = dossier.New(dossier.Config{Store: db.Dossiers(), Claims: db.Dossiers(), Orders: s.orders, Signing: s.signing, Agencies: f.agencies,
+		Chain: s.ca.Anchors, MaxDocuments: opts.Config.Signing.BatchMax, Log: opts.Log})
+	return err
 }
 
 // finishLeftOvers hands approved orders that nobody finished to the finisher.

@@ -134,7 +134,7 @@ func (f *SIFile) checkPoint(p *Point, hash crypto.Hash) error {
 		}
 		seen[file.URI] = true
 	}
-	for _, text := range []string{p.Action, p.Reason, p.Name, p.Title, strings.Join(fileNames(p), "")} {
+	for _, text := range []string{p.Action, p.Reason, p.Name, p.Title, p.Record, p.Comment, p.For, strings.Join(fileNames(p), "")} {
 		for _, r := range text {
 			if !isChar(r) || r == '\ufffd' {
 				return bad("character U+%04X", r)
@@ -196,13 +196,16 @@ func (b *builder) object() string {
 		}
 	}
 	fmt.Fprintf(&s, "<Object Id=\"%s-object\"><%s>", b.p.ID, siChange)
+	text(siRecord, b.p.Record)
 	text(siAction, b.p.Action)
 	text(siTitle, b.p.Title)
 	text(siName, b.p.Name)
 	if !b.p.Time.IsZero() {
 		text(siTime, b.p.Time.Format(time.RFC3339))
 	}
+	text(siFor, b.p.For)
 	text(siReason, b.p.Reason)
+	text(siRemark, b.p.Comment)
 	fmt.Fprintf(&s, "</%s><%s><%s>", siChange, siInfo, siFolder)
 	for _, list := range []struct {
 		name  string

@@ -31,6 +31,9 @@ const (
 	siReason = "異動原因"
 	siFile   = "檔案"
 	siURI    = "檔名"
+	siRecord = "文號"
+	siRemark = "意見"
+	siFor    = "被代理人"
 )
 
 // File is a file that a point covers, by its name and digest.
@@ -45,11 +48,14 @@ type Point struct {
 	Flow   string // the Id of its 簽核流程
 	Action string // 異動別: 承辦, 陳核, 退件 …
 	Reason string // of a return, or of a deputy
-	Name   string
-	Title  string
-	Time   time.Time // claimed
-	Drafts []File    // 簽核文稿清單
-	Files  []File    // 檔案清單
+	// Record says which official document it is (文號), Comment what the signer
+	// adds (意見), For whose deputy signs (被代理人).
+	Record, Comment, For string
+	Name                 string
+	Title                string
+	Time                 time.Time // claimed
+	Drafts               []File    // 簽核文稿清單
+	Files                []File    // 檔案清單
 }
 
 // SIFile is the XML record of all approval points of one official document.
@@ -261,6 +267,7 @@ func described(p *point) Point {
 	change, info := child(p.object, siChange), child(p.object, siInfo)
 	out.Action, out.Reason = childText(change, siAction), childText(change, siReason)
 	out.Name, out.Title = childText(change, siName), childText(change, siTitle)
+	out.Record, out.Comment, out.For = childText(change, siRecord), childText(change, siRemark), childText(change, siFor)
 	out.Time, _ = time.Parse(time.RFC3339, childText(change, siTime))
 	folder := child(info, siFolder)
 	for list, to := range map[string]*[]File{siDrafts: &out.Drafts, siFiles: &out.Files} {
