@@ -89,7 +89,7 @@ func (s *Server) agencyAPI(f *foundation, provider *oidc.Provider) (*agencyapi.D
 	if err != nil {
 		return nil, err
 	}
-	return agencyapi.New(agencyapi.Config{Orders: s.services.orders, Agencies: f.agencies, Signing: s.services.signing,
+	return agencyapi.New(agencyapi.Config{Orders: s.services.orders, Agencies: f.agencies, Signing: s.services.signing, Dossiers: s.services.dossiers,
 		Provider: provider, PublicOrigin: s.opts.Config.PublicOrigin, Refused: s.db.Audit().Append,
 		Evidence: evidenceFile(bundles)})
 }

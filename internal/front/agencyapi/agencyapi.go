@@ -6,6 +6,7 @@
 //	GET  /sign-orders/{order}/documents/{n}/signature  the detached signature (.p7s)
 //	GET  /sign-orders/{order}/documents/{n}/evidence   the chain for one document, without the others
 //	GET  /sign-orders/{order}/evidence                 the chain from card to signatures, to check offline
+//	POST /dossiers …                                   official documents on their way, see dossiers.go
 //	GET  /health                                       this door answers
 //
 // Every call but the last carries a bearer token of the client credentials
@@ -26,6 +27,7 @@ import (
 
 	"sealgate/internal/agency"
 	"sealgate/internal/audit"
+	"sealgate/internal/dossier"
 	"sealgate/internal/fault"
 	"sealgate/internal/front"
 	"sealgate/internal/oidc"
@@ -56,6 +58,7 @@ type Config struct {
 	Orders   *order.Service
 	Agencies *agency.Service
 	Signing  *signing.Service
+	Dossiers *dossier.Service
 	// Provider verifies access tokens.
 	Provider *oidc.Provider
 	// PublicOrigin is our public address without a slash at the end.
@@ -72,7 +75,7 @@ type Door struct{ cfg Config }
 
 // New checks the configuration.
 func New(cfg Config) (*Door, error) {
-	if cfg.Orders == nil || cfg.Agencies == nil || cfg.Signing == nil || cfg.Provider == nil || cfg.Evidence == nil || cfg.Refused == nil {
+	if cfg.Orders == nil || cfg.Agencies == nil || cfg.Signing == nil || cfg.Dossiers == nil || cfg.Provider == nil || cfg.Evidence == nil || cfg.Refused == nil {
 		return nil, errors.New("agencyapi: a part is missing from the configuration")
 	}
 	if cfg.PublicOrigin == "" || strings.HasSuffix(cfg.PublicOrigin, "/") {
@@ -84,6 +87,7 @@ func New(cfg Config) (*Door, error) {
 // Mount puts the routes on a router, below the prefix where it is mounted.
 func (d *Door) Mount(r chi.Router) {
 	r.Get("/health", d.health)
+	d.mountDossiers(r)
 	r.Post("/sign-orders", d.forClient(d.create))
 	r.Route("/sign-orders/{order}", func(r chi.Router) {
 		r.Get("/", d.forClient(d.read))
