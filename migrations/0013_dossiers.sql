@@ -23,7 +23,7 @@ CREATE TABLE webhook_messages (
   last_error      text NOT NULL DEFAULT '',
   CHECK ((next_attempt_at IS NULL) = (delivered_at IS NOT NULL OR dead_at IS NOT NULL))
 );
-CREATE INDEX webhook_messages_due ON webhook_messages (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX webhook_messages_due ON webhook_messages (client_id, next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 CREATE INDEX webhook_messages_old ON webhook_messages (created_at);
 
 -- +goose StatementBegin

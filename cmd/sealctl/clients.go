@@ -24,7 +24,7 @@ func clientsCommand() *cobra.Command {
 		Short: "The agencies' systems, and what each demands of an approval",
 	}
 	cmd.PersistentFlags().StringVarP(&file, "config", "c", "", "the server's configuration file (YAML); SEALGATE_ variables weigh more")
-	cmd.AddCommand(clientsListCommand(&file), clientsSetCommand(&file))
+	cmd.AddCommand(clientsListCommand(&file), clientsSetCommand(&file), clientsWebhookCommand(&file))
 	return cmd
 }
 

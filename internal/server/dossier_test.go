@@ -20,9 +20,10 @@ import (
 
 // official is a document on its way, as the API tells it.
 type official struct {
-	Dossier, State, Reference, EndReason, Previous, SI string
-	Revision, Stage                                    int
-	Points                                             []struct {
+	Dossier, State, Reference, Previous, SI string
+	EndReason                               string `json:"end_reason"`
+	Revision, Stage                         int
+	Points                                  []struct {
 		Number, Stage           int
 		State, Subject, Failure string
 		SignedBy                string `json:"signed_by"`
@@ -212,12 +213,18 @@ func (o *office) xmlsec(xml []byte, points int, further map[string][]byte) {
 		return cmd.CombinedOutput()
 	}
 	write("si.xml", xml)
-	write("bad.xml", bytes.Replace(xml, []byte("<職稱>承辦"), []byte("<職稱>承瓣"), 1))
+	write("bad.xml", bytes.ReplaceAll(xml, []byte("<異動時間>20"), []byte("<異動時間>21"))) // of every point
 	for point := 1; point <= points; point++ {
 		if out, err := verify("si.xml", point); err != nil {
 			o.t.Errorf("xmlsec1, point %d: %v %s", point, err, out)
 		}
 		if _, err := verify("bad.xml", point); err == nil {
+			o.t.Errorf("xmlsec1 accepts point %d over a changed record", point)
+		}
+	}
+	write("函稿.pdf", []byte("%PDF-1 drafu"))
+	for point := 1; point <= points; point++ {
+		if _, err := verify("si.xml", point); err == nil {
 			o.t.Errorf("xmlsec1 accepts point %d over a changed file", point)
 		}
 	}

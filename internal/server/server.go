@@ -116,6 +116,8 @@ func (s *Server) tasks() []jobs.Task {
 		{Name: "requests to an outside CA", Every: 2 * time.Second, Run: s.services.requestLeftOvers},
 		{Name: "official documents behind their orders", Every: 3 * time.Second, Run: s.services.dossiers.CatchUp},
 		{Name: "official documents that ran out", Every: time.Minute, Run: s.services.dossiers.Sweep},
+		{Name: "webhooks", Every: 2 * time.Second, Run: s.services.webhooks.Deliver},
+		{Name: "old webhooks", Every: time.Hour, Run: s.services.webhooks.Forget},
 		{Name: "citizen cards", Every: time.Hour, Run: s.services.cards.Sweep},
 		{Name: "partitions", Every: time.Hour, Run: func(ctx context.Context) error { return s.db.EnsurePartitions(ctx, partitionDays) }},
 		{Name: "used challenges", Every: time.Hour, Run: func(ctx context.Context) error { return s.db.ForgetChallenges(ctx, time.Now()) }},

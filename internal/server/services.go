@@ -24,6 +24,7 @@ import (
 	"sealgate/internal/passkey"
 	"sealgate/internal/postgres"
 	"sealgate/internal/signing"
+	"sealgate/internal/webhook"
 )
 
 // services are what the house does.
@@ -41,6 +42,7 @@ type services struct {
 	stamping   *stamping
 	signing    *signing.Service
 	dossiers   *dossier.Service
+	webhooks   *webhook.Service
 	finisher   *jobs.Finisher
 	enrolments *enrolment.Service
 	orders     *order.Service
@@ -178,11 +180,16 @@ func (s *services) finish(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-// onTheirWay builds the domain of official documents.
+// onTheirWay builds the domain of official documents, and what tells clients of
+// them and of their sign orders.
 func (s *services) onTheirWay(opts Options, db *postgres.DB, f *foundation) error {
 	var err error
 	s.dossiers, err = dossier.New(dossier.Config{Store: db.Dossiers(), Claims: db.Dossiers(), Orders: s.orders, Signing: s.signing, Agencies: f.agencies,
 		Chain: s.ca.Anchors, MaxDocuments: opts.Config.Signing.BatchMax, Log: opts.Log})
+	if err != nil {
+		return err
+	}
+	s.webhooks, err = webhook.New(webhook.Config{Store: db.Webhooks(), Open: f.keys.Open, Egress: f.egress, Log: opts.Log})
 	return err
 }
 
