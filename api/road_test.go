@@ -57,6 +57,7 @@ func TestMainRoadAnswersAsDocumented(t *testing.T) {
 	r.logIn()
 	r.orderPage()
 	r.signOrders()
+	r.dossiers()
 	r.device()
 	r.ownFiles()
 	r.phones()
