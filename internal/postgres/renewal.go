@@ -125,6 +125,7 @@ WHERE id = $1 AND citizen_id = $6 AND state = 'active' AND (sign_count = $5 OR (
 	b.one(devices.ErrRenewGone, `UPDATE device_statements SET proof = $2, revocation = $3, new_certificate_id = $4, completed_at = $5
 WHERE id = $1 AND statement = $6 AND completed_at IS NULL AND expires_at > $5`, r.ID, e.Proof, e.Revocation, e.Mobile.ID, e.At, r.Statement)
 	b.exec(`UPDATE device_notices SET seen_at = $2 WHERE about_id = $1 AND seen_at IS NULL AND kind LIKE 'certificate\_ends\_%'`, r.DeviceID, e.At)
+	queueAudit(b, e.Mobile.Issued())
 	for _, entry := range e.Audit {
 		queueAudit(b, entry)
 	}
