@@ -193,6 +193,7 @@ async function signCard(): Promise<void> {
 function finish(name: string, pending: boolean): void {
   sessionStorage.removeItem(slotKey);
   byId("done-pending")!.hidden = !pending;
+  byId("done-bound")!.hidden = !pending;
   byId("done-text")!.hidden = pending;
   if (name) byId("done-name")!.textContent = name;
   step(4);
