@@ -39,6 +39,7 @@ func issuingCommand() *cobra.Command {
 asks by itself, and these commands help where that CA is away for long).
 
   sealctl issuing requests export --out DIR          PKCS #10 files and manifest.csv
+  sealctl issuing requests refuse ID --reason TEXT   the CA will not certify it
   sealctl issuing certificates import DIR --apply    what the CA made of them
   sealctl issuing revocations export --out FILE      what the CA has to revoke, hold, release
   sealctl issuing revocations reported FILE --apply  once the CA has done so
@@ -50,7 +51,7 @@ in issuing.anchors_dir; one that is refused changes nothing.`,
 	}
 	cmd.PersistentFlags().StringVarP(&file, "config", "c", "", "the server's configuration file (YAML); SEALGATE_ variables weigh more")
 	requests := &cobra.Command{Use: "requests", Short: "Requests for certificates"}
-	requests.AddCommand(requestsExportCommand(&file))
+	requests.AddCommand(requestsExportCommand(&file), requestsRefuseCommand(&file))
 	certificates := &cobra.Command{Use: "certificates", Short: "Certificates that the CA has issued"}
 	certificates.AddCommand(certificatesImportCommand(&file))
 	revocations := &cobra.Command{Use: "revocations", Short: "What the CA has to be told"}
@@ -213,6 +214,9 @@ func importCertificates(ctx context.Context, outside *issuing.Outside, args []st
 		case r.State == issuing.RequestIssued:
 			accepted++
 			fmt.Fprintf(out, "%s: accepted before, request %s\n", l.path, r.ID)
+		case r.State == issuing.RequestRefused:
+			accepted++
+			fmt.Fprintf(out, "%s: its request %s had ended (%s); it counts as revoked from the start, and is listed for the CA\n", l.path, r.ID, r.LastError)
 		case apply:
 			accepted++
 			fmt.Fprintf(out, "%s: accepted, request %s\n", l.path, r.ID)

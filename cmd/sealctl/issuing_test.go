@@ -216,3 +216,60 @@ func (f *byFiles) wrote(want map[string]int) {
 		}
 	}
 }
+
+// A request that the CA will not certify is ended by hand: dry unless asked, with
+// a reason, once. What the CA certifies all the same comes in as revoked.
+func TestRefuseRequest(t *testing.T) {
+	f := newByFiles(t)
+	requests := filepath.Join(f.dir, "requests")
+	f.expect("1 requests written", "requests", "export", "--out", requests)
+	list, _ := filepath.Glob(filepath.Join(requests, "*.csr"))
+	id := strings.TrimSuffix(filepath.Base(list[0]), ".csr")
+	for name, args := range map[string][]string{
+		"no reason":     {"requests", "refuse", id, "--apply"},
+		"an empty one":  {"requests", "refuse", id, "--reason", " ", "--apply"},
+		"a long one":    {"requests", "refuse", id, "--reason", strings.Repeat("字", 201), "--apply"},
+		"no such":       {"requests", "refuse", uuid.NewString(), "--reason", "x", "--apply"},
+		"not a request": {"requests", "refuse", "all", "--reason", "x", "--apply"},
+		"more than one": {"requests", "refuse", id, id, "--reason", "x", "--apply"},
+	} {
+		if out, err := f.run(args...); err == nil {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+	f.expect("dry run", "requests", "refuse", id, "--reason", "the CA does not know this card")
+	f.wrote(map[string]int{"certificate.refused": 0})
+	f.expect("1 requests written", "requests", "export", "--out", requests)
+	f.expect("has ended", "requests", "refuse", id, "--reason", "the CA does not know this card", "--apply")
+	if out, err := f.run("requests", "refuse", id, "--reason", "again", "--apply"); err == nil {
+		t.Errorf("twice: %s", out)
+	}
+	f.wrote(map[string]int{"certificate.refused": 1})
+	var reason, code string
+	if err := f.pool.QueryRow(context.Background(), `SELECT detail->>'reason', detail->>'code' FROM audit_entries WHERE act = 'certificate.refused'`).Scan(&reason, &code); err != nil ||
+		reason != "the CA does not know this card" || code != issuing.EndedByOperator {
+		t.Errorf("%q %q %v", reason, code, err)
+	}
+	f.expect("0 requests written", "requests", "export", "--out", t.TempDir())
+	if n, _, err := postgres.New(f.pool).Requests().Outstanding(context.Background()); n != 0 || err != nil {
+		t.Errorf("%d wait, %v", n, err)
+	}
+	if n, err := postgres.New(f.pool).Keyring().DestroyKeys(context.Background(), time.Now().Add(time.Minute)); n != 1 || err != nil {
+		t.Errorf("%d keys destroyed, %v", n, err)
+	}
+
+	good, lines := filepath.Join(f.dir, "late/a.pem"), filepath.Join(f.dir, "revocations.csv")
+	f.write("late/.keep", nil)
+	f.openssl(list[0], good, "crlDistributionPoints=URI:http://crl.example.test/\n")
+	f.expect("0 lines", "revocations", "export", "--out", lines)
+	f.expect("had ended (refused_by_operator)", "certificates", "import", good, "--apply")
+	f.expect("accepted before", "certificates", "import", good, "--apply")
+	f.expect("1 lines", "revocations", "export", "--out", lines)
+	if raw, _ := os.ReadFile(lines); !strings.Contains(string(raw), ",revoke,5,") {
+		t.Errorf("%s", raw)
+	}
+	var good0 int
+	if err := f.pool.QueryRow(context.Background(), `SELECT count(*) FROM mobile_certificates WHERE state <> 'revoked' OR superseded_at IS NULL`).Scan(&good0); err != nil || good0 != 0 {
+		t.Errorf("%d certificates in force, %v", good0, err)
+	}
+}

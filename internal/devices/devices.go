@@ -98,6 +98,8 @@ type Detail struct {
 	citizen.Device
 	// Certificate is the newest mobile certificate; nil where there is none.
 	Certificate *Certificate
+	// Pending: an outside CA is being asked for one.
+	Pending bool
 	// CardState and CardNotAfter are of the citizen certificate that bound it.
 	CardState    citizen.CertificateState
 	CardNotAfter time.Time
@@ -116,6 +118,8 @@ type Certificate struct {
 type Store interface {
 	// List reads a citizen's devices that are not removed, oldest first.
 	List(ctx context.Context, citizenID uuid.UUID) ([]Detail, error)
+	// Gone lists the credentials of a citizen's removed devices, the newest first.
+	Gone(ctx context.Context, citizenID uuid.UUID) ([][]byte, error)
 	// Rename gives an active or suspended device a new name; ErrDeviceNotFound.
 	Rename(ctx context.Context, citizenID, deviceID uuid.UUID, name string, e audit.Entry) error
 	// Change takes a device from one state to another with its certificates,
@@ -163,6 +167,12 @@ func New(cfg Config) (*Service, error) {
 // List reads a citizen's devices that are not removed, oldest first.
 func (s *Service) List(ctx context.Context, citizenID uuid.UUID) ([]Detail, error) {
 	return s.cfg.Store.List(ctx, citizenID)
+}
+
+// Gone lists the credentials of a citizen's removed devices, some of which their
+// phones may still offer.
+func (s *Service) Gone(ctx context.Context, citizenID uuid.UUID) ([][]byte, error) {
+	return s.cfg.Store.Gone(ctx, citizenID)
 }
 
 // Notices lists what the actor's phone has not been told yet.

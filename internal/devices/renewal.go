@@ -115,6 +115,7 @@ type Renewable struct {
 	State               citizen.DeviceState
 	StateReason         string
 	CooldownUntil       *time.Time
+	LastUsedAt          time.Time // of the answer that left the counter; zero: none since the binding
 	UserHandle          []byte
 	Credential          passkey.Credential
 	CardID              uuid.UUID
@@ -374,7 +375,7 @@ func (s *Renewals) complete(ctx context.Context, a Actor, id uuid.UUID, assertio
 }
 
 // verify judges the assertion. A counter that went back stops the phone, unless
-// the same answer came twice.
+// the same answer came twice, or the phone itself overtook it.
 func (s *Renewals) verify(ctx context.Context, r *Renewal, d *Renewable, a *passkey.Assertion) (*passkey.Verified, error) {
 	if !bytes.Equal(a.CredentialID, d.Credential.ID) || !bytes.Equal(a.UserHandle, d.UserHandle) {
 		return nil, ErrRenewPhone
@@ -386,6 +387,9 @@ func (s *Renewals) verify(ctx context.Context, r *Renewal, d *Renewable, a *pass
 	}
 	if now, findErr := s.cfg.Store.FindRenewal(ctx, r.ID); findErr != nil || now.CompletedAt != nil {
 		return nil, errors.Join(findErr, ErrRenewGone)
+	}
+	if a.Overtaken(d.Credential.SignCount, r.CreatedAt, d.LastUsedAt) {
+		return nil, passkey.ErrOvertaken.Because(err)
 	}
 	stop := audit.New(audit.DeviceSuspended).Citizen(d.CitizenID).Device(d.DeviceID).With(audit.KeyReason, citizen.ReasonCounter)
 	if stopErr := s.cfg.Suspend(ctx, d.DeviceID, citizen.ReasonCounter, stop); stopErr != nil {

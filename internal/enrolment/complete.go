@@ -138,6 +138,12 @@ func (s *Service) complete(ctx context.Context, r CompleteRequest) (*Bound, erro
 	return b, err
 }
 
+// Pending says whether a phone that was bound has yet to get its first certificate.
+func (s *Service) Pending(ctx context.Context, id order.ID) (bool, error) {
+	bound, err := s.cfg.Store.Outcome(ctx, id)
+	return err == nil && bound.Certificate == nil, err
+}
+
 // bindOptions are what a proof leaves open.
 type bindOptions struct {
 	replace bool

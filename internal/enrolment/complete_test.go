@@ -73,6 +73,12 @@ func TestBinding(t *testing.T) {
 			t.Errorf("%d audit entries %s, want 1", n, act)
 		}
 	}
+	// Each thing is written down once, whoever else could have written it.
+	for _, act := range []string{"key.created", "certificate.issued", "device.bound"} {
+		if n := w.count(`SELECT count(*) FROM audit_entries WHERE act = $1 AND device_id = $2`, act, device.ID); n != 1 {
+			t.Errorf("%d audit entries %s of the device, want 1", n, act)
+		}
+	}
 }
 
 func (w *world) checkMobileCertificate(bound *enrolment.Bound, card *pkitest.Card) {

@@ -107,7 +107,7 @@ func newWorld(t testing.TB, limits ...int) *world {
 		Store: w.db.Enrolments(), Losses: w.db.Enrolments(), Phones: w.db.Enrolments(), Vault: vault, Validator: validator(t, w.pki), RelyingParty: w.rp, Keys: keys, Issuer: w.ca,
 		Client: order.Client{ID: uuid.Must(uuid.NewV7()), ClientID: "sealgate", Name: order.Names{"zh-Hant": "行動身分", "en": "Mobile ID"},
 			AgencyCode: "sealgate", AgencyName: order.Names{"zh-Hant": "行動身分", "en": "Mobile ID"}, Host: host},
-		Announce: hub.Announce, Lifetime: 2 * time.Minute, MaxLifetime: 30 * time.Minute, DeviceLimit: limit,
+		Announce: hub.Announce, Suspend: w.db.Citizens().SuspendDevice, Lifetime: 2 * time.Minute, MaxLifetime: 30 * time.Minute, DeviceLimit: limit,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Now: w.now,
 	}
 	w.svc, err = enrolment.New(w.cfg)

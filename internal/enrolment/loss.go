@@ -37,7 +37,8 @@ const (
 
 // Faults of reporting a loss.
 var (
-	// ErrLossNobody: no phone was ever bound with this person's card.
+	// ErrLossNobody: no phone was ever bound with this person's card. Told only
+	// when the card has signed.
 	ErrLossNobody = fault.New(fault.NotFound, "loss_nobody")
 	// ErrLossNothing: there is no phone that this would change.
 	ErrLossNothing = fault.New(fault.Conflict, "loss_nothing")
@@ -60,7 +61,7 @@ type LossStatement struct {
 type Loss struct {
 	ID          uuid.UUID
 	Purpose     LossPurpose
-	CitizenID   uuid.UUID
+	CitizenID   uuid.UUID // zero until the card has signed
 	BrowserHash []byte
 	Certificate []byte
 	CardNumber  string
@@ -96,7 +97,7 @@ type LossStore interface {
 	BeginLoss(ctx context.Context, l Loss, e audit.Entry) error
 	// FindLoss reads it back; ErrLossGone.
 	FindLoss(ctx context.Context, id uuid.UUID) (*Loss, error)
-	// EndLoss uses the statement up and stops, or resumes, the phones with their
+	// EndLoss uses the statement up, for its CitizenID, and stops, or resumes, the phones with their
 	// certificates. It gives their names; ErrLossGone, ErrLossNothing.
 	EndLoss(ctx context.Context, e LossEnd) ([]string, error)
 }
@@ -111,12 +112,13 @@ type LossRequest struct {
 }
 
 // BeginLoss gives what the card has to sign. Certificates are public: nothing is
-// told about the holder, and nothing changes, before the card has signed.
+// told about the holder, and nothing changes, before the card has signed. Nobody
+// is looked up until then, so that answer and time are the same for all cards.
 func (s *Service) BeginLoss(ctx context.Context, r LossRequest) (id uuid.UUID, statement []byte, nonce string, err error) {
 	e := audit.New(audit.LossStarted).ByBrowser().From(r.From.IP).With(audit.KeyPurpose, string(r.Purpose))
 	l, nonce, err := s.newLoss(ctx, r)
 	if err == nil {
-		err = s.cfg.Losses.BeginLoss(ctx, *l, e.Citizen(l.CitizenID))
+		err = s.cfg.Losses.BeginLoss(ctx, *l, e)
 	}
 	if err != nil {
 		return uuid.Nil, nil, "", s.refuse(ctx, e, err)
@@ -137,13 +139,9 @@ func (s *Service) newLoss(ctx context.Context, r LossRequest) (*Loss, string, er
 	if err != nil {
 		return nil, "", err
 	}
-	person, err := s.cfg.Losses.CitizenBySerial(ctx, card.info.SubjectSerial)
-	if err != nil {
-		return nil, "", err
-	}
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw)
-	l := &Loss{ID: uuid.Must(uuid.NewV7()), Purpose: r.Purpose, CitizenID: person, BrowserHash: r.Browser.Hash(), Certificate: card.cert.Raw,
+	l := &Loss{ID: uuid.Must(uuid.NewV7()), Purpose: r.Purpose, BrowserHash: r.Browser.Hash(), Certificate: card.cert.Raw,
 		CardNumber: number, CreatedAt: now, ExpiresAt: now.Add(lossLife)}
 	st := LossStatement{Version: 1, Purpose: "sealgate/" + string(r.Purpose), ID: l.ID, Devices: "all", RPID: s.cfg.RelyingParty.RPID(),
 		Time: now.Format("2006-01-02T15:04:05.000Z"), Nonce: base64.RawURLEncoding.EncodeToString(raw)}
@@ -179,7 +177,6 @@ func (s *Service) endLoss(ctx context.Context, id uuid.UUID, r CompleteRequest, 
 	if l.Purpose == UndoLoss {
 		e.Act = audit.LossUndone
 	}
-	*e = e.Citizen(l.CitizenID)
 	now := s.now()
 	switch {
 	case subtle.ConstantTimeCompare(l.BrowserHash, r.Browser.Hash()) != 1:
@@ -193,6 +190,10 @@ func (s *Service) endLoss(ctx context.Context, id uuid.UUID, r CompleteRequest, 
 	if err != nil {
 		return nil, err
 	}
+	if l.CitizenID, err = s.cfg.Losses.CitizenBySerial(ctx, ev.card.info.SubjectSerial); err != nil {
+		return nil, err
+	}
+	*e = e.Citizen(l.CitizenID)
 	end := LossEnd{Loss: l, Code: lossCode(), Proof: ev.proof, Revocation: ev.revocation, At: now, UndoAfter: now.Add(-UndoWindow),
 		Audit: e.By(audit.ActorCitizen, l.CitizenID.String()).With(audit.KeyRevocation, ev.card.checked())}
 	names, err := s.cfg.Losses.EndLoss(ctx, end)

@@ -3,6 +3,8 @@ package enrolment_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -85,7 +87,68 @@ func TestLoss(t *testing.T) {
 		}
 	}
 	nobody := w.card(pkitest.CitizenOptions{NationalID: "A800000014", Name: "(測試用) 陳美麗"})
-	if _, _, _, err := w.svc.BeginLoss(ctx, enrolment.LossRequest{Purpose: enrolment.ReportLoss, Certificate: nobody.Certificate.Raw, Browser: browser, From: w.from}); fault.CodeOf(err) != "loss_nobody" {
+	if _, _, _, err := w.svc.BeginLoss(ctx, enrolment.LossRequest{Purpose: enrolment.ReportLoss, Certificate: nobody.Certificate.Raw, Browser: browser, From: w.from}); err != nil {
 		t.Errorf("a card without phones: %v", err)
+	}
+}
+
+// TestLossTellsNobody: certificates are public. Whether a phone was bound with
+// one is told when its card has signed, and before that in no way: not by the
+// answer, not by what a wrong signature is answered, not in what is written.
+func TestLossTellsNobody(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	bound := w.card(pkitest.CitizenOptions{NationalID: "A123456789"})
+	never := w.card(pkitest.CitizenOptions{NationalID: "A800000014", Name: "(測試用) 陳美麗"})
+	stranger := w.card(pkitest.CitizenOptions{NationalID: "F131104093", Name: "(測試用) 李大華"})
+	k := w.walk(bound)
+	k.bind()
+	var browser order.BrowserKey
+	rand.Read(browser[:])
+	begin := func(card *pkitest.Card, purpose enrolment.LossPurpose) (func(signer *pkitest.Card) error, string) {
+		id, tbs, nonce, err := w.svc.BeginLoss(ctx, enrolment.LossRequest{Purpose: purpose, Certificate: card.Certificate.Raw,
+			CardNumber: card.CardNumber, Browser: browser, From: w.from})
+		must(t, err)
+		var st map[string]any
+		must(t, json.Unmarshal(tbs, &st))
+		var row string
+		must(t, w.pool.QueryRow(ctx, `SELECT concat_ws(' ', purpose, citizen_id, device_id, code, octet_length(statement), expires_at - created_at,
+			(SELECT concat_ws(' ', act, result, actor, citizen_id, device_id, detail) FROM audit_entries ORDER BY id DESC LIMIT 1))
+			FROM device_statements WHERE id = $1`, id).Scan(&row))
+		return func(signer *pkitest.Card) error {
+			r := k.sign(signer, tbs, pkitest.SignOptions{Nonce: []byte(nonce), CardSN: signer.CardNumber})
+			r.Browser = browser
+			_, err := w.svc.EndLoss(ctx, id, r)
+			return err
+		}, fmt.Sprint(len(st), len(tbs), len(nonce), row)
+	}
+	for _, purpose := range []enrolment.LossPurpose{enrolment.UndoLoss, enrolment.ReportLoss} {
+		endBound, shapeBound := begin(bound, purpose)
+		endNever, shapeNever := begin(never, purpose)
+		if shapeBound != shapeNever {
+			t.Errorf("%s: a bound card leaves\n%s\none that was never bound\n%s", purpose, shapeBound, shapeNever)
+		}
+		for _, end := range []func(*pkitest.Card) error{endBound, endNever} {
+			if err := end(stranger); fault.CodeOf(err) != enrolment.ErrProofCard.Code {
+				t.Errorf("%s, signed with another card: %v", purpose, err)
+			}
+		}
+		if err := endNever(never); fault.CodeOf(err) != enrolment.ErrLossNobody.Code {
+			t.Errorf("%s, signed with the card: %v", purpose, err)
+		}
+		switch err := endBound(bound); purpose {
+		case enrolment.UndoLoss: // nothing was lost
+			if fault.CodeOf(err) != enrolment.ErrLossNothing.Code {
+				t.Errorf("%s: %v", purpose, err)
+			}
+		default:
+			must(t, err)
+		}
+	}
+	if n := w.count(`SELECT count(*) FROM device_statements s JOIN citizens c ON c.id = s.citizen_id WHERE s.completed_at IS NOT NULL`); n != 1 {
+		t.Errorf("%d statements name a person", n)
+	}
+	if n := w.count(`SELECT count(*) FROM audit_entries WHERE act = 'loss.reported' AND result = 'ok' AND citizen_id IS NOT NULL`); n != 1 {
+		t.Errorf("%d entries of a loss name a person", n)
 	}
 }

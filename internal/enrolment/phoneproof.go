@@ -281,7 +281,7 @@ func (s *Service) checkPhone(ctx context.Context, e *Enrolment, adder *Adder, as
 	verified, err := s.cfg.RelyingParty.Verify(assertion, passkey.Credential{ID: d.CredentialID, PublicKey: d.COSEKey, Algorithm: d.COSEAlgorithm,
 		SignCount: d.SignCount, BackupEligible: d.BackupEligible, BackupState: d.BackupState, UserHandle: d.UserHandle}, challenge[:])
 	if errors.Is(err, passkey.ErrCounter) {
-		return nil, s.stopCloned(ctx, e, adder, err)
+		return nil, s.stopCloned(ctx, e, adder, assertion, err)
 	}
 	if err != nil {
 		return nil, err
@@ -300,14 +300,18 @@ func (s *Service) checkPhone(ctx context.Context, e *Enrolment, adder *Adder, as
 
 // stopCloned suspends a phone whose signature counter went back, unless the
 // same answer came twice and the other one moved the counter (order.Approve):
-// that is order.ErrState.
-func (s *Service) stopCloned(ctx context.Context, e *Enrolment, adder *Adder, err error) error {
+// that is order.ErrState. An answer that its own phone overtook is refused and
+// no more.
+func (s *Service) stopCloned(ctx context.Context, e *Enrolment, adder *Adder, a *passkey.Assertion, err error) error {
 	again, findErr := s.cfg.Store.Find(ctx, e.Order.ID)
 	if findErr != nil {
 		return findErr
 	}
 	if again.CompletedAt != nil {
 		return order.ErrState
+	}
+	if a.Overtaken(adder.Device.SignCount, statedAt(e.Statement), adder.Device.LastUsedAt) {
+		return passkey.ErrOvertaken.Because(err)
 	}
 	if s.cfg.Suspend != nil {
 		d := adder.Device

@@ -236,3 +236,29 @@ func TestTwoAgreementsAtOnce(t *testing.T) {
 		t.Errorf("%d active phones", n)
 	}
 }
+
+// The agreement's answer comes after a later one of the same phone: it is
+// refused, the phone works on, and the next try binds. The same distance on a
+// statement from after the last use is a copied key.
+func TestOvertakenAgreement(t *testing.T) {
+	w := newWorld(t)
+	first, by := w.firstPhone()
+	one, two := w.add(first.phone, by).toAgree(), w.add(first.phone, by).toAgree()
+	early, late := one.agree(), two.agree()
+	w.ahead.Store(int64(time.Second))
+	must(t, w.complete(late))
+	w.refused(passkey.ErrOvertaken, func() error { return w.complete(early) })
+	if n := w.count(`SELECT count(*) FROM devices WHERE state = 'suspended'`); n != 0 {
+		t.Fatal("a healthy phone was stopped")
+	}
+	must(t, w.complete(one.agree()))
+	w.ahead.Store(int64(2 * time.Second))
+	three := w.add(first.phone, by).toAgree()
+	stored := w.count(`SELECT sign_count FROM devices WHERE id = $1`, by.DeviceID)
+	if err := w.complete(three.agree(softauthn.CounterAt(uint32(stored - 1)))); !errors.Is(err, order.ErrDeviceCounter) {
+		t.Fatalf("a counter that went back: %v", err)
+	}
+	if n := w.count(`SELECT count(*) FROM devices WHERE id = $1 AND state = 'suspended' AND state_reason = 'counter'`, by.DeviceID); n != 1 {
+		t.Error("a copied key was not stopped")
+	}
+}

@@ -74,7 +74,7 @@ func newStatement(id order.ID, c *passkey.Credential, a *passkey.Attestation, de
 		CredentialID:         base64.RawURLEncoding.EncodeToString(c.ID),
 		Registration:         base64.RawURLEncoding.EncodeToString(registration[:]),
 		DeviceName:           deviceName, RPID: rpID, ByThumbprint: byThumbprint,
-		Time:  at.UTC().Format("2006-01-02T15:04:05.000Z"),
+		Time:  at.UTC().Format(statementTime),
 		Nonce: base64.RawURLEncoding.EncodeToString(nonce),
 	})
 	if err != nil {
@@ -85,6 +85,20 @@ func newStatement(id order.ID, c *passkey.Credential, a *passkey.Attestation, de
 		return nil, fmt.Errorf("enrolment: statement: %w", err)
 	}
 	return out, nil
+}
+
+// statementTime is how a statement says its time.
+const statementTime = "2006-01-02T15:04:05.000Z"
+
+// statedAt is when a statement was made, rounded down to a millisecond; zero
+// where it does not say.
+func statedAt(statement []byte) time.Time {
+	st, err := ParseStatement(statement)
+	if err != nil {
+		return time.Time{}
+	}
+	at, _ := time.Parse(statementTime, st.Time) // zero with an error
+	return at
 }
 
 // ParseStatement reads a statement back, for whoever checks the evidence.

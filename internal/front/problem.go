@@ -176,6 +176,8 @@ func Recorded(r *http.Request) {
 	}
 }
 
+// faultTexts are the sentences of a fault. A parameter that is a time (RFC 3339)
+// is written as the language writes times.
 func faultTexts(c *i18n.Catalogue, lang i18n.Lang, f *fault.Error) (happened, next string) {
 	key := "fault." + f.Code
 	if _, ok := c.Lookup(lang, key); !ok {
@@ -183,6 +185,9 @@ func faultTexts(c *i18n.Catalogue, lang i18n.Lang, f *fault.Error) (happened, ne
 	}
 	params := make([]string, 0, 2*len(f.Params))
 	for k, v := range f.Params {
+		if at, err := time.Parse(time.RFC3339, v); err == nil {
+			v = i18n.DateTime(lang, at)
+		}
 		params = append(params, k, v)
 	}
 	return c.T(lang, key, params...), c.T(lang, key+".next", params...)

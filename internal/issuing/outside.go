@@ -24,7 +24,8 @@ import (
 var (
 	// ErrRequestUnknown: no request was made for the certificate's key.
 	ErrRequestUnknown = fault.New(fault.NotFound, "certificate_request_unknown")
-	// ErrRequestDone: the request has ended, with another certificate or none.
+	// ErrRequestDone: the request has ended with another certificate or, where one
+	// is asked for or refused, without any.
 	ErrRequestDone = fault.New(fault.Conflict, "certificate_request_done")
 	// ErrRequestBusy: another node is asking for it right now, or it is not time yet.
 	ErrRequestBusy = fault.New(fault.Conflict, "certificate_request_busy")
@@ -44,7 +45,8 @@ const MaxCertificate = 16 << 10
 
 // Acceptance is what accepting a certificate writes. The store sets the state:
 // good for an active device of an active citizen, held for a suspended one,
-// revoked for one that was removed meanwhile, so that the CA hears of it.
+// revoked for one that was removed meanwhile, or where the request has ended, so
+// that the CA hears of it.
 type Acceptance struct {
 	Request     uuid.UUID
 	Certificate Certificate
@@ -168,7 +170,7 @@ func (o *Outside) Attempt(ctx context.Context, id uuid.UUID) error {
 		return err
 	}
 	if r.DeviceState == "removed" {
-		err := o.cfg.Store.Close(ctx, id, "device_removed", o.entry(audit.CertificateRefused, r).Refuse("device_removed"))
+		err := o.cfg.Store.Close(ctx, id, EndedDeviceRemoved, o.entry(audit.CertificateRefused, r).Refuse(EndedDeviceRemoved))
 		if errors.Is(err, ErrRequestDone) {
 			return nil
 		}
@@ -217,7 +219,8 @@ func (o *Outside) enrol(ctx context.Context, r Request) (wait time.Duration, err
 }
 
 // Accept takes in a certificate that an operator brought; extra may help to
-// build its path. The same certificate again is no error. With dry it is only
+// build its path. One whose request has ended without it is registered as
+// revoked, so that its CA hears of it. The same certificate again is no error. With dry it is only
 // judged. A refusal is told, and written to the audit log by the caller's name.
 func (o *Outside) Accept(ctx context.Context, der []byte, extra []*x509.Certificate, by audit.Entry, dry bool) (Request, error) {
 	cert, err := parseOutside(der)
@@ -235,7 +238,7 @@ func (o *Outside) Accept(ctx context.Context, der []byte, extra []*x509.Certific
 	if r.State == RequestIssued && string(r.Certificate) == string(der) {
 		return r, nil
 	}
-	if r.State != RequestWaiting {
+	if r.State == RequestIssued {
 		return r, ErrRequestDone
 	}
 	if dry {

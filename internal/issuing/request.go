@@ -30,6 +30,13 @@ const (
 	RequestRefused RequestState = "refused" // ended without a certificate
 )
 
+// Why a request ended without a certificate.
+const (
+	EndedDeviceRemoved = "device_removed"
+	EndedCardRevoked   = "card_revoked"
+	EndedByOperator    = "refused_by_operator"
+)
+
 // Request asks an outside CA for a mobile certificate. It is stored in the
 // transaction that binds the phone; the certificate comes when it comes.
 type Request struct {

@@ -144,7 +144,7 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 	challenge := o.Challenge(r.LeftOut)
 	verified, err := s.cfg.RelyingParty.Verify(assertion, d.Credential, challenge[:])
 	if err != nil {
-		return nil, s.stopCloned(ctx, o, d, r, err)
+		return nil, s.stopCloned(ctx, o, d, assertion, r.From, err)
 	}
 	acr, err := s.reached(o, d, content.demanded(), now)
 	if err != nil {
@@ -191,8 +191,9 @@ func (s *Service) reached(o *Order, d *Device, least demand, now time.Time) (str
 }
 
 // stopCloned suspends a device whose signature counter went back: there may be
-// two copies of its key (WebAuthn Level 3 §6.1.1). Other faults pass through.
-func (s *Service) stopCloned(ctx context.Context, o *Order, d *Device, r ApproveRequest, err error) error {
+// two copies of its key (WebAuthn Level 3 §6.1.1). An answer that its own phone
+// overtook is refused and no more. Other faults pass through.
+func (s *Service) stopCloned(ctx context.Context, o *Order, d *Device, a *passkey.Assertion, from Origin, err error) error {
 	if !errors.Is(err, passkey.ErrCounter) {
 		return err
 	}
@@ -205,7 +206,11 @@ func (s *Service) stopCloned(ctx context.Context, o *Order, d *Device, r Approve
 	if state := now.StateAt(s.now()); state != Scanned {
 		return state.Fault()
 	}
-	e := entry(audit.DeviceSuspended, o, r.From).Citizen(d.CitizenID).Device(d.ID).With(audit.KeyReason, "counter")
+	// Nobody learns the challenge before the order was claimed.
+	if o.ScannedAt != nil && a.Overtaken(d.Credential.SignCount, *o.ScannedAt, d.LastUsedAt) {
+		return passkey.ErrOvertaken.Because(err)
+	}
+	e := entry(audit.DeviceSuspended, o, from).Citizen(d.CitizenID).Device(d.ID).With(audit.KeyReason, "counter")
 	if suspendErr := s.cfg.Suspend(ctx, d.ID, "counter", e); suspendErr != nil {
 		return fault.Wrap(fault.Unavailable, "internal", errors.Join(err, suspendErr))
 	}

@@ -30,6 +30,9 @@ type Device struct {
 	CertificatePending bool
 	// StopReason is why it is not active, a fixed word of package citizen.
 	StopReason string
+	// LastUsedAt is the time of the answer that left the signature counter where it
+	// stands; zero where there was none since the binding.
+	LastUsedAt time.Time
 	// CooldownUntil: until then the device is new and reaches only ACRQR.
 	CooldownUntil *time.Time
 	// Card is the citizen certificate that bound the device.

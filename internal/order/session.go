@@ -83,7 +83,8 @@ func NewPhone(store PhoneStore, rp *passkey.RelyingParty, secret []byte, suspend
 		now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}, nil
 }
 
-// challengeToken is 16 random bytes and the expiry in Unix seconds.
+// challengeToken is 16 random bytes and the expiry in Unix microseconds, from which
+// follows when it was issued.
 const challengeToken = 16 + 8
 
 // challenge derives the WebAuthn challenge from a token, so that nothing need
@@ -99,7 +100,7 @@ func (p *Phone) challenge(token []byte) []byte {
 func (p *Phone) Options() (optionsJSON []byte, token string, err error) {
 	var raw [challengeToken]byte
 	_, _ = rand.Read(raw[:16])
-	binary.BigEndian.PutUint64(raw[16:], uint64(p.now().Add(sessionChallengeLife).Unix()))
+	binary.BigEndian.PutUint64(raw[16:], uint64(p.now().Add(sessionChallengeLife).UnixMicro()))
 	optionsJSON, err = p.rp.RequestOptions(p.challenge(raw[:]), nil)
 	return optionsJSON, base64.RawURLEncoding.EncodeToString(raw[:]), err
 }
@@ -126,7 +127,7 @@ func (p *Phone) start(ctx context.Context, token string, assertionJSON []byte, e
 	if err != nil || len(raw) != challengeToken {
 		return nil, ErrChallenge
 	}
-	expires := time.Unix(int64(binary.BigEndian.Uint64(raw[16:])), 0).UTC()
+	expires := time.UnixMicro(int64(binary.BigEndian.Uint64(raw[16:]))).UTC()
 	now := p.now()
 	if !now.Before(expires) || expires.Sub(now) > sessionChallengeLife+clockSkew {
 		return nil, ErrChallenge
@@ -139,7 +140,7 @@ func (p *Phone) start(ctx context.Context, token string, assertionJSON []byte, e
 	if err != nil {
 		return nil, err
 	}
-	verified, err := p.judge(ctx, d, assertion, raw, e)
+	verified, err := p.judge(ctx, d, assertion, raw, expires.Add(-sessionChallengeLife), e)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +153,7 @@ func (p *Phone) start(ctx context.Context, token string, assertionJSON []byte, e
 }
 
 // judge holds the rules between an assertion and a session.
-func (p *Phone) judge(ctx context.Context, d *Device, a *passkey.Assertion, token []byte, e *audit.Entry) (*passkey.Verified, error) {
+func (p *Phone) judge(ctx context.Context, d *Device, a *passkey.Assertion, token []byte, issued time.Time, e *audit.Entry) (*passkey.Verified, error) {
 	if d == nil || !bytes.Equal(a.UserHandle, d.UserHandle) {
 		return nil, ErrDeviceUnknown
 	}
@@ -169,6 +170,9 @@ func (p *Phone) judge(ctx context.Context, d *Device, a *passkey.Assertion, toke
 		// counter stands where it left it, and nothing was copied.
 		if used, usedErr := p.store.Used(ctx, p.challenge(token)); usedErr != nil || used {
 			return nil, errors.Join(usedErr, ErrChallengeUsed)
+		}
+		if a.Overtaken(d.Credential.SignCount, issued, d.LastUsedAt) {
+			return nil, passkey.ErrOvertaken.Because(err)
 		}
 		stop := audit.New(audit.DeviceSuspended).Citizen(d.CitizenID).Device(d.ID).With(audit.KeyReason, "counter")
 		if suspendErr := p.suspend(ctx, d.ID, "counter", stop); suspendErr != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"time"
 
 	"sealgate/internal/fault"
 )
@@ -101,6 +102,29 @@ func (rp *RelyingParty) Verify(a *Assertion, c Credential, challenge []byte) (*V
 		return nil, ErrCounter.Because(errors.New("the signature counter did not grow"))
 	}
 	return v, nil
+}
+
+// maxOvertaken is by how many answers another may be overtaken. Each takes a
+// finger or a face, within the minutes that a challenge lives: a person gives a
+// few at most. A copy that lags behind its original by more is told apart at once.
+const maxOvertaken = 4
+
+// Overtaken says, of an answer for which Verify gave ErrCounter, that it may be
+// the authenticator's own, processed after a later one of the same: its
+// challenge was issued before the credential's last use, so that both were
+// open together, and its counter lies a little below the stored one. The caller
+// then refuses it with ErrOvertaken in place of stopping the device.
+//
+// A copied key gains nothing: the answer is refused, and the next one is judged
+// by a challenge issued after the last use, or meets the stored counter itself;
+// both stop the device. The rule is exact in time, for an honest answer to the
+// earlier challenge lies before the later answer by as long as a person needs.
+//
+// issued is when the phone could first have learned the challenge; lastUse is the
+// time of the answer that left the stored counter, zero where there was none.
+func (a *Assertion) Overtaken(stored uint32, issued, lastUse time.Time) bool {
+	late := a.auth.signCount
+	return late != 0 && late < stored && stored-late <= maxOvertaken && !issued.IsZero() && issued.Before(lastUse)
 }
 
 // judge holds the checks that need no stored state.

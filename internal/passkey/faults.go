@@ -25,6 +25,10 @@ var (
 	// ErrCounter: the signature is right but the counter did not grow: the key
 	// may have been copied. The caller suspends the device.
 	ErrCounter = fault.New(fault.Unprocessable, "passkey_counter")
+	// ErrOvertaken: the signature is right and the counter did not grow, but the
+	// authenticator's own later answer came first. The caller refuses only this
+	// answer (Assertion.Overtaken).
+	ErrOvertaken = fault.New(fault.Conflict, "passkey_overtaken")
 	// ErrBackupChanged: the signature is right but the backup flags cannot be.
 	ErrBackupChanged = fault.New(fault.Unprocessable, "passkey_backup_changed")
 	// ErrKeyUnsupported: the credential key is of another algorithm, weak or no key at all.

@@ -48,7 +48,9 @@ func (s DeviceStore) Checked(ctx context.Context, id uuid.UUID, at time.Time) er
 	return err
 }
 
-// EndCard ends a good card and stops its active devices.
+// EndCard ends a good card and stops its devices: those that work, and those that
+// their holder stopped and could resume, which then stay stopped because of the
+// card. Their certificates follow.
 func (s DeviceStore) EndCard(ctx context.Context, e devices.CardEnd) error {
 	return s.db.tx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT 1 FROM citizens WHERE id = $1 FOR NO KEY UPDATE`, e.Card.CitizenID); err != nil {
@@ -58,7 +60,7 @@ func (s DeviceStore) EndCard(ctx context.Context, e devices.CardEnd) error {
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
-		rows, err := tx.Query(ctx, `SELECT id FROM devices WHERE citizen_id = $1 AND citizen_certificate_id = $2 AND state = 'active' ORDER BY id`,
+		rows, err := tx.Query(ctx, `SELECT id FROM devices WHERE citizen_id = $1 AND citizen_certificate_id = $2 AND `+resumable+` ORDER BY id`,
 			e.Card.CitizenID, e.Card.ID)
 		if err != nil {
 			return err
@@ -68,7 +70,7 @@ func (s DeviceStore) EndCard(ctx context.Context, e devices.CardEnd) error {
 			return err
 		}
 		for _, id := range stopped {
-			err := changeDevice(ctx, tx, devices.Change{CitizenID: e.Card.CitizenID, DeviceID: id, From: []citizen.DeviceState{citizen.DeviceActive},
+			err := changeDevice(ctx, tx, devices.Change{CitizenID: e.Card.CitizenID, DeviceID: id, From: []citizen.DeviceState{citizen.DeviceActive, citizen.DeviceSuspended},
 				To: citizen.DeviceSuspended, Reason: e.Reason, Certificates: e.Certificates, Revocation: e.Revocation, Notice: "card_stopped", At: e.At,
 				Audit: audit.New(audit.DeviceSuspended).Citizen(e.Card.CitizenID).Device(id).With(audit.KeyReason, e.Reason)})
 			if err != nil {

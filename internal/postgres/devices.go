@@ -25,7 +25,8 @@ var _ devices.Store = DeviceStore{}
 
 // List reads a citizen's devices that are not removed, oldest first.
 func (s DeviceStore) List(ctx context.Context, id uuid.UUID) ([]devices.Detail, error) {
-	rows, err := s.db.Pool.Query(ctx, `SELECT `+deviceColumns+`, cc.state, cc.not_after, m.id, m.serial, m.key_id, m.not_after, m.state
+	rows, err := s.db.Pool.Query(ctx, `SELECT `+deviceColumns+`, cc.state, cc.not_after, m.id, m.serial, m.key_id, m.not_after, m.state,
+	EXISTS (SELECT 1 FROM certificate_requests r WHERE r.device_id = d.id AND r.state = 'waiting')
 FROM devices d JOIN citizen_certificates cc ON cc.id = d.citizen_certificate_id
 LEFT JOIN LATERAL (SELECT id, serial, key_id, not_after, state FROM mobile_certificates
 	WHERE device_id = d.id AND superseded_at IS NULL ORDER BY created_at DESC LIMIT 1) m ON true
@@ -40,13 +41,23 @@ WHERE d.citizen_id = $1 AND d.state <> 'removed' ORDER BY d.created_at, d.id LIM
 		var end *time.Time
 		var state *issuing.State
 		targets, finish := deviceTargets(&d.Device)
-		err := row.Scan(append(targets, &d.CardState, &d.CardNotAfter, &certificate, &serial, &key, &end, &state)...)
+		err := row.Scan(append(targets, &d.CardState, &d.CardNotAfter, &certificate, &serial, &key, &end, &state, &d.Pending)...)
 		finish()
 		if certificate != nil {
 			d.Certificate = &devices.Certificate{ID: *certificate, Serial: serial, KeyID: *key, NotAfter: *end, State: *state}
 		}
 		return d, err
 	})
+}
+
+// Gone lists the credentials of a citizen's removed devices, the newest first.
+func (s DeviceStore) Gone(ctx context.Context, id uuid.UUID) ([][]byte, error) {
+	rows, err := s.db.Pool.Query(ctx, `SELECT credential_id FROM devices WHERE citizen_id = $1 AND state = 'removed'
+ORDER BY state_changed_at DESC NULLS LAST, id DESC LIMIT $2`, id, maxDevices)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[[]byte])
 }
 
 // Rename gives a device that is not removed a new name.
@@ -126,6 +137,9 @@ func changeCertificates(ctx context.Context, tx pgx.Tx, c devices.Change) error 
 		return certificateStep(ctx, tx, audit.CertificateRestored, c.Audit, 0, `UPDATE mobile_certificates
 SET state = 'good', revoked_at = NULL, reason = NULL WHERE device_id = $1 AND state = 'held' RETURNING serial`, c.DeviceID)
 	case devices.Revoke:
+		if err := endRequests(ctx, tx, c); err != nil {
+			return err
+		}
 		return certificateStep(ctx, tx, audit.CertificateRevoked, c.Audit, c.Revocation, `UPDATE mobile_certificates
 SET state = 'revoked', revoked_at = coalesce(revoked_at, $2), reason = $3 WHERE device_id = $1 AND state IN ('good', 'held') RETURNING serial`,
 			c.DeviceID, c.At, c.Revocation)

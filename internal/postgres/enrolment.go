@@ -278,13 +278,12 @@ func findOrInsertCitizen(ctx context.Context, tx pgx.Tx, b enrolment.Binding) (u
 
 // notKnownBad refuses a card that we know to be revoked, where this binding could
 // not learn its status and an allowance let that pass: silence must not bring a
-// card back. One that was looked at now is judged by that look.
+// card back. One that was looked at for this binding is judged by that look,
+// unless another look has found it bad since.
 func notKnownBad(ctx context.Context, tx pgx.Tx, c citizen.Certificate) error {
-	if c.CheckedAt.Equal(c.CreatedAt) {
-		return nil
-	}
 	var bad bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM citizen_certificates WHERE fingerprint = $1 AND state <> 'good')`, c.Fingerprint[:]).Scan(&bad)
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM citizen_certificates WHERE fingerprint = $1 AND state <> 'good' AND checked_at >= $2)`,
+		c.Fingerprint[:], c.CheckedAt).Scan(&bad)
 	if err == nil && bad {
 		err = citizen.ErrCardRevoked
 	}

@@ -47,15 +47,16 @@ func evidenceRows(ctx context.Context, tx pgx.Tx, order uuid.UUID) (*evidence.Ro
 	var device uuid.UUID
 	var leftOut []int32
 	var authority []byte
+	var chain [][]byte
 	err := tx.QueryRow(ctx, `
 SELECT p.device_id, p.content, p.left_out, p.credential_id, p.cose_key, p.authenticator_data, p.client_data_json, p.signature, p.rp_id,
-       m.der, a.certificate
+       m.der, a.certificate, a.chain
 FROM approvals p
 LEFT JOIN signing_authorizations g ON g.order_id = p.order_id
 LEFT JOIN mobile_certificates m ON m.id = g.mobile_certificate_id
 LEFT JOIN authorities a ON a.name = m.authority
 WHERE p.order_id = $1`, order).Scan(&device, &r.Content, &leftOut, &r.CredentialID, &r.COSEKey, &r.AuthenticatorData, &r.ClientDataJSON,
-		&r.Signature, &r.RPID, &r.MobileCertificate, &authority)
+		&r.Signature, &r.RPID, &r.MobileCertificate, &authority, &chain)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, device, evidence.ErrNotFound
 	}
@@ -65,7 +66,10 @@ WHERE p.order_id = $1`, order).Scan(&device, &r.Content, &leftOut, &r.Credential
 	for _, n := range leftOut {
 		r.LeftOut = append(r.LeftOut, int(n))
 	}
-	if authority != nil {
+	switch {
+	case len(chain) > 1: // of another CA: all but the anchor, which whoever checks must have
+		r.MobileIssuers = chain[:len(chain)-1]
+	case authority != nil:
 		r.MobileIssuers = [][]byte{authority}
 	}
 	return r, device, nil

@@ -86,16 +86,15 @@ SELECT key_id, name, certificate, issuer, created_at, $3 FROM authorities WHERE 
 	})
 }
 
-// insertMobileCertificate writes a certificate and its audit entry in the
-// caller's transaction (the binding of a phone).
+// insertMobileCertificate writes a certificate in the caller's transaction (the
+// binding of a phone, or a renewal), which writes the audit entry too: only it
+// knows by whom and in which order.
 func insertMobileCertificate(ctx context.Context, tx pgx.Tx, c issuing.Certificate) error {
-	if _, err := tx.Exec(ctx, `
+	_, err := tx.Exec(ctx, `
 INSERT INTO mobile_certificates (id, serial, citizen_id, device_id, key_id, authority, der, not_before, not_after, state, created_at, list_of, list_part)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'good', $10, $11, $12)`,
-		c.ID, c.Serial, c.CitizenID, c.DeviceID, c.KeyID, c.Authority, c.DER, c.NotBefore, c.NotAfter, c.CreatedAt, max(1, c.List.Of), c.List.Part); err != nil {
-		return err
-	}
-	return insertAudit(ctx, tx, c.Issued())
+		c.ID, c.Serial, c.CitizenID, c.DeviceID, c.KeyID, c.Authority, c.DER, c.NotBefore, c.NotAfter, c.CreatedAt, max(1, c.List.Of), c.List.Part)
+	return err
 }
 
 // Certificate reads one certificate that our own CA issued.

@@ -28,8 +28,8 @@ func (s EnrolmentStore) CitizenBySerial(ctx context.Context, serial string) (uui
 // BeginLoss inserts a statement that a card will sign.
 func (s EnrolmentStore) BeginLoss(ctx context.Context, l enrolment.Loss, e audit.Entry) error {
 	return s.db.pipeline(ctx, func(b *batch) {
-		b.one(errNoRow, `INSERT INTO device_statements (id, purpose, citizen_id, browser_hash, certificate, card_number, statement, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, l.ID, l.Purpose, l.CitizenID, l.BrowserHash, l.Certificate, l.CardNumber, l.Statement, l.CreatedAt, l.ExpiresAt)
+		b.one(errNoRow, `INSERT INTO device_statements (id, purpose, browser_hash, certificate, card_number, statement, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, l.ID, l.Purpose, l.BrowserHash, l.Certificate, l.CardNumber, l.Statement, l.CreatedAt, l.ExpiresAt)
 		queueAudit(b, e)
 	})
 }
@@ -37,8 +37,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, l.ID, l.Purpose, l.CitizenID, l.Br
 // FindLoss reads a statement back.
 func (s EnrolmentStore) FindLoss(ctx context.Context, id uuid.UUID) (*enrolment.Loss, error) {
 	var l enrolment.Loss
-	err := s.db.Pool.QueryRow(ctx, `SELECT id, purpose, citizen_id, browser_hash, certificate, card_number, statement, created_at, expires_at, completed_at
-FROM device_statements WHERE id = $1 AND purpose IN ('report-loss', 'undo-loss')`, id).Scan(&l.ID, &l.Purpose, &l.CitizenID, &l.BrowserHash,
+	err := s.db.Pool.QueryRow(ctx, `SELECT id, purpose, browser_hash, certificate, card_number, statement, created_at, expires_at, completed_at
+FROM device_statements WHERE id = $1 AND purpose IN ('report-loss', 'undo-loss')`, id).Scan(&l.ID, &l.Purpose, &l.BrowserHash,
 		&l.Certificate, &l.CardNumber, &l.Statement, &l.CreatedAt, &l.ExpiresAt, &l.CompletedAt)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, enrolment.ErrLossGone
@@ -53,8 +53,8 @@ func (s EnrolmentStore) EndLoss(ctx context.Context, e enrolment.LossEnd) ([]str
 		if _, err := tx.Exec(ctx, `SELECT 1 FROM citizens WHERE id = $1 FOR NO KEY UPDATE`, e.Loss.CitizenID); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, `UPDATE device_statements SET proof = $2, revocation = $3, code = $4, completed_at = $5
-WHERE id = $1 AND completed_at IS NULL AND expires_at > $5`, e.Loss.ID, e.Proof, e.Revocation, e.Code, e.At)
+		tag, err := tx.Exec(ctx, `UPDATE device_statements SET proof = $2, revocation = $3, code = $4, completed_at = $5, citizen_id = $6
+WHERE id = $1 AND completed_at IS NULL AND expires_at > $5`, e.Loss.ID, e.Proof, e.Revocation, e.Code, e.At, e.Loss.CitizenID)
 		if err != nil {
 			return err
 		}

@@ -140,7 +140,7 @@ func (s OrderStore) Claim(ctx context.Context, c order.Claiming) (*order.Order, 
 
 const deviceForApproval = `SELECT d.id, d.citizen_id, d.name, d.state = 'active', c.state = 'active', d.user_handle,
 	d.credential_id, d.cose_key, d.cose_algorithm, d.sign_count, d.aaguid, d.backup_eligible, d.backup_state,
-	d.attestation_format, d.attested, m.id, m.key_id, d.state_reason, d.cooldown_until, cc.id, cc.checked_at, cc.not_after,
+	d.attestation_format, d.attested, m.id, m.key_id, d.state_reason, d.last_used_at, d.cooldown_until, cc.id, cc.checked_at, cc.not_after,
 	m.id IS NULL AND EXISTS (SELECT 1 FROM certificate_requests r WHERE r.device_id = d.id AND r.state = 'waiting')
 	FROM devices d JOIN citizens c ON c.id = d.citizen_id
 	JOIN citizen_certificates cc ON cc.id = d.citizen_certificate_id
@@ -174,17 +174,21 @@ func (s OrderStore) ForApproval(ctx context.Context, id order.ID, credentialID [
 func scanDevice(row pgx.Row) (*order.Device, error) {
 	d := &order.Device{}
 	var certificate, key *uuid.UUID
+	var used *time.Time
 	var count int64
 	err := row.Scan(&d.ID, &d.CitizenID, &d.Name, &d.Active, &d.CitizenActive, &d.UserHandle,
 		&d.Credential.ID, &d.Credential.PublicKey, &d.Credential.Algorithm, &count, &d.Credential.AAGUID,
 		&d.Credential.BackupEligible, &d.Credential.BackupState, &d.Credential.AttestationFormat, &d.Credential.Attested,
-		&certificate, &key, &d.StopReason, &d.CooldownUntil, &d.Card.ID, &d.Card.CheckedAt, &d.Card.NotAfter,
+		&certificate, &key, &d.StopReason, &used, &d.CooldownUntil, &d.Card.ID, &d.Card.CheckedAt, &d.Card.NotAfter,
 		&d.CertificatePending)
 	if err != nil {
 		return nil, err
 	}
 	d.Credential.SignCount = uint32(count)
 	d.Credential.UserHandle = d.UserHandle
+	if used != nil {
+		d.LastUsedAt = *used
+	}
 	if certificate != nil && key != nil {
 		d.Certificate = &order.Certificate{ID: *certificate, KeyID: *key}
 	}

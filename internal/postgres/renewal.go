@@ -22,11 +22,11 @@ func (s DeviceStore) Renewable(ctx context.Context, person, device uuid.UUID) (*
 	d := &devices.Renewable{}
 	var certificate, key *uuid.UUID
 	var serial []byte
-	var end *time.Time
+	var end, used *time.Time
 	var state *issuing.State
 	var count int64
 	c := &d.Credential
-	err := s.db.Pool.QueryRow(ctx, `SELECT d.citizen_id, d.id, p.state = 'active', d.state, d.state_reason, d.cooldown_until, d.user_handle,
+	err := s.db.Pool.QueryRow(ctx, `SELECT d.citizen_id, d.id, p.state = 'active', d.state, d.state_reason, d.cooldown_until, d.last_used_at, d.user_handle,
 	d.credential_id, d.cose_key, d.cose_algorithm, d.sign_count, d.aaguid, d.backup_eligible, d.backup_state, d.attestation_format, d.attested,
 	cc.id, cc.not_after, m.id, m.serial, m.key_id, m.not_after, m.state, m.der,
 	EXISTS (SELECT 1 FROM certificate_requests r WHERE r.device_id = d.id AND r.state = 'waiting')
@@ -35,7 +35,7 @@ JOIN citizen_certificates cc ON cc.id = d.citizen_certificate_id
 LEFT JOIN LATERAL (SELECT id, serial, key_id, not_after, state, der FROM mobile_certificates
 	WHERE device_id = d.id AND superseded_at IS NULL ORDER BY created_at DESC LIMIT 1) m ON true
 WHERE d.id = $1 AND d.citizen_id = $2 AND d.state <> 'removed'`, device, person).Scan(&d.CitizenID, &d.DeviceID, &d.CitizenActive, &d.State, &d.StateReason,
-		&d.CooldownUntil, &d.UserHandle, &c.ID, &c.PublicKey, &c.Algorithm, &count, &c.AAGUID, &c.BackupEligible, &c.BackupState,
+		&d.CooldownUntil, &used, &d.UserHandle, &c.ID, &c.PublicKey, &c.Algorithm, &count, &c.AAGUID, &c.BackupEligible, &c.BackupState,
 		&c.AttestationFormat, &c.Attested, &d.CardID, &d.CardNotAfter, &certificate, &serial, &key, &end, &state, &d.DER, &d.Pending)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, citizen.ErrDeviceNotFound
@@ -44,6 +44,9 @@ WHERE d.id = $1 AND d.citizen_id = $2 AND d.state <> 'removed'`, device, person)
 		return nil, err
 	}
 	c.SignCount, c.UserHandle = uint32(count), d.UserHandle
+	if used != nil {
+		d.LastUsedAt = *used
+	}
 	if certificate != nil {
 		d.Certificate = &devices.Certificate{ID: *certificate, Serial: serial, KeyID: *key, NotAfter: *end, State: *state}
 	}
@@ -125,6 +128,7 @@ WHERE id = $1 AND citizen_id = $6 AND state = 'active' AND (sign_count = $5 OR (
 	b.one(devices.ErrRenewGone, `UPDATE device_statements SET proof = $2, revocation = $3, new_certificate_id = $4, completed_at = $5
 WHERE id = $1 AND statement = $6 AND completed_at IS NULL AND expires_at > $5`, r.ID, e.Proof, e.Revocation, e.Mobile.ID, e.At, r.Statement)
 	b.exec(`UPDATE device_notices SET seen_at = $2 WHERE about_id = $1 AND seen_at IS NULL AND kind LIKE 'certificate\_ends\_%'`, r.DeviceID, e.At)
+	queueAudit(b, e.Mobile.Issued())
 	for _, entry := range e.Audit {
 		queueAudit(b, entry)
 	}

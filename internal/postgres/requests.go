@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"sealgate/internal/audit"
+	"sealgate/internal/citizen"
+	"sealgate/internal/devices"
 	"sealgate/internal/issuing"
 )
 
@@ -54,10 +56,8 @@ WHERE id = $1 AND state = 'waiting' AND next_attempt_at <= $2`, id, now, until)
 	if err != nil {
 		return issuing.Request{}, err
 	}
-	r, err := scanRequest(s.db.Pool.QueryRow(ctx, `SELECT `+requestColumns+requestTables+`WHERE r.id = $1`, id))
+	r, err := s.Find(ctx, id)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return r, issuing.ErrRequestUnknown
 	case err != nil:
 		return r, err
 	case r.State != issuing.RequestWaiting:
@@ -109,14 +109,14 @@ func (s RequestStore) Accept(ctx context.Context, a issuing.Acceptance) error {
 		if _, err := tx.Exec(ctx, `SELECT 1 FROM citizens WHERE id = $1 FOR NO KEY UPDATE`, c.CitizenID); err != nil {
 			return err
 		}
-		var waits bool
-		var device, person, key string
+		var state issuing.RequestState
+		var device, person, key, ended string
 		var renewal bool
-		err := tx.QueryRow(ctx, `SELECT r.state = 'waiting', d.state, c.state, k.state, r.renews_id IS NOT NULL FROM certificate_requests r
+		err := tx.QueryRow(ctx, `SELECT r.state, r.last_error, d.state, c.state, k.state, r.renews_id IS NOT NULL FROM certificate_requests r
 JOIN devices d ON d.id = r.device_id JOIN citizens c ON c.id = r.citizen_id JOIN keys k ON k.id = r.key_id
 WHERE r.id = $1 AND r.device_id = $2 AND r.citizen_id = $3 AND r.key_id = $4 FOR NO KEY UPDATE OF r, d`,
-			a.Request, c.DeviceID, c.CitizenID, c.KeyID).Scan(&waits, &device, &person, &key, &renewal)
-		if errors.Is(err, pgx.ErrNoRows) || err == nil && !waits {
+			a.Request, c.DeviceID, c.CitizenID, c.KeyID).Scan(&state, &ended, &device, &person, &key, &renewal)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && state == issuing.RequestIssued {
 			return issuing.ErrRequestDone
 		}
 		if err != nil {
@@ -124,6 +124,12 @@ WHERE r.id = $1 AND r.device_id = $2 AND r.citizen_id = $3 AND r.key_id = $4 FOR
 		}
 		c.State = issuing.Good
 		switch {
+		case state == issuing.RequestRefused:
+			c.State, c.RevokedAt, c.Reason = issuing.Revoked, &a.At, issuing.ReasonCessation
+			if ended == issuing.EndedCardRevoked {
+				c.Reason = issuing.ReasonPrivilegeTaken
+			}
+			return insertTooLate(ctx, tx, a, c)
 		case device == "removed" || key != "active":
 			c.State, c.RevokedAt, c.Reason = issuing.Revoked, &a.At, issuing.ReasonCessation
 		case device != "active" || person != "active":
@@ -140,15 +146,31 @@ WHERE r.id = $1 AND r.device_id = $2 AND r.citizen_id = $3 AND r.key_id = $4 FOR
 	return err
 }
 
-// insertAccepted writes authority, certificate, end of the request and entries.
+// insertTooLate registers a certificate whose request had ended: revoked, so
+// that its CA is told, and in nobody's place.
+func insertTooLate(ctx context.Context, tx pgx.Tx, a issuing.Acceptance, c issuing.Certificate) error {
+	b := &batch{}
+	queueAccepted(b, a, c)
+	b.exec(`UPDATE mobile_certificates SET superseded_at = $2 WHERE id = $1`, c.ID, a.At)
+	return b.within(ctx, tx)
+}
+
+// insertAccepted registers a certificate in the place of the device's last one.
 func insertAccepted(ctx context.Context, tx pgx.Tx, a issuing.Acceptance, c issuing.Certificate) error {
 	b := &batch{}
-	b.exec(`INSERT INTO authorities AS a (name, key_id, certificate, issuer, chain, created_at) VALUES ($1, NULL, $2, '', $3, $4)
-ON CONFLICT (name) DO UPDATE SET certificate = excluded.certificate, chain = excluded.chain WHERE a.chain IS DISTINCT FROM excluded.chain`,
-		c.Authority, a.Chain[0], a.Chain, a.At)
 	b.exec(`WITH old AS (UPDATE mobile_certificates SET superseded_at = $2 WHERE device_id = $1 AND superseded_at IS NULL RETURNING key_id)
 UPDATE keys SET destroy_after = $3 WHERE id IN (SELECT key_id FROM old) AND purpose = 'mobile'`, c.DeviceID, a.At, a.At.Add(issuing.OldKeyLife))
 	b.exec(`UPDATE device_notices SET seen_at = $2 WHERE about_id = $1 AND seen_at IS NULL AND kind LIKE 'certificate\_ends\_%'`, c.DeviceID, a.At)
+	queueAccepted(b, a, c)
+	b.exec(`UPDATE device_statements SET new_certificate_id = $2 WHERE new_request_id = $1`, a.Request, c.ID)
+	return b.within(ctx, tx)
+}
+
+// queueAccepted writes authority, certificate, end of the request and entries.
+func queueAccepted(b *batch, a issuing.Acceptance, c issuing.Certificate) {
+	b.exec(`INSERT INTO authorities AS a (name, key_id, certificate, issuer, chain, created_at) VALUES ($1, NULL, $2, '', $3, $4)
+ON CONFLICT (name) DO UPDATE SET certificate = excluded.certificate, chain = excluded.chain WHERE a.chain IS DISTINCT FROM excluded.chain`,
+		c.Authority, a.Chain[0], a.Chain, a.At)
 	var reason *int
 	if c.RevokedAt != nil {
 		reason = &c.Reason
@@ -157,8 +179,7 @@ UPDATE keys SET destroy_after = $3 WHERE id IN (SELECT key_id FROM old) AND purp
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		c.ID, c.Serial, c.CitizenID, c.DeviceID, c.KeyID, c.Authority, c.DER, c.NotBefore, c.NotAfter, c.State, c.RevokedAt, reason, c.CreatedAt)
 	b.one(issuing.ErrRequestDone, `UPDATE certificate_requests SET state = 'issued', certificate_id = $2, ended_at = $3, attempts = attempts + 1, last_error = ''
-WHERE id = $1 AND state = 'waiting'`, a.Request, c.ID, a.At)
-	b.exec(`UPDATE device_statements SET new_certificate_id = $2 WHERE new_request_id = $1`, a.Request, c.ID)
+WHERE id = $1 AND state <> 'issued'`, a.Request, c.ID, a.At)
 	e := c.Issued().By(a.By.ActorKind, a.By.Actor)
 	queueAudit(b, e)
 	if c.State != issuing.Good {
@@ -170,7 +191,6 @@ WHERE id = $1 AND state = 'waiting'`, a.Request, c.ID, a.At)
 		stopped.Detail = e.Detail
 		queueAudit(b, stopped.Citizen(c.CitizenID).Device(c.DeviceID).WithInt(audit.KeyReason, c.Reason))
 	}
-	return b.within(ctx, tx)
 }
 
 // Note writes a setback of a waiting request.
@@ -184,13 +204,51 @@ WHERE id = $1 AND state = 'waiting'`, n.Request, n.Code, n.Next)
 	})
 }
 
-// Close ends a waiting request without a certificate.
+// Close ends a waiting request without a certificate. Its key signs nothing
+// then and is destroyed by the job that cleans up.
 func (s RequestStore) Close(ctx context.Context, id uuid.UUID, code string, e audit.Entry) error {
 	return s.db.pipeline(ctx, func(b *batch) {
 		b.one(issuing.ErrRequestDone, `UPDATE certificate_requests SET state = 'refused', last_error = $2, ended_at = $3
 WHERE id = $1 AND state = 'waiting'`, id, code, e.At)
+		b.exec(`UPDATE keys SET destroy_after = $2 WHERE purpose = 'mobile' AND id = (SELECT key_id FROM certificate_requests WHERE id = $1)`, id, e.At)
 		queueAudit(b, e)
 	})
+}
+
+// endRequests ends what a device that is stopped for good waits for, by whoever
+// stopped it.
+func endRequests(ctx context.Context, tx pgx.Tx, c devices.Change) error {
+	code := issuing.EndedDeviceRemoved
+	if c.Reason == citizen.ReasonCardRevoked {
+		code = issuing.EndedCardRevoked
+	}
+	rows, err := tx.Query(ctx, `WITH ended AS (UPDATE certificate_requests SET state = 'refused', last_error = $2, ended_at = $3
+	WHERE device_id = $1 AND state = 'waiting' RETURNING key_id)
+UPDATE keys SET destroy_after = $3 WHERE purpose = 'mobile' AND id IN (SELECT key_id FROM ended) RETURNING id`, c.DeviceID, code, c.At)
+	if err != nil {
+		return err
+	}
+	ended, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return err
+	}
+	for _, key := range ended {
+		e := audit.New(audit.CertificateRefused).By(c.Audit.ActorKind, c.Audit.Actor).From(c.Audit.IP).With(audit.KeyKeyID, key.String()).Refuse(code)
+		e.OrderID = c.Audit.OrderID
+		if err := insertAudit(ctx, tx, e.Citizen(c.CitizenID).Device(c.DeviceID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Find reads one request.
+func (s RequestStore) Find(ctx context.Context, id uuid.UUID) (issuing.Request, error) {
+	r, err := scanRequest(s.db.Pool.QueryRow(ctx, `SELECT `+requestColumns+requestTables+`WHERE r.id = $1`, id))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return r, issuing.ErrRequestUnknown
+	}
+	return r, err
 }
 
 // Chain gives the certificates from an outside authority to its anchor.

@@ -43,7 +43,7 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 		return nil, err
 	}
 	devices, err := deviceapi.New(deviceapi.Config{Orders: s.services.orders, Phone: s.services.phone, Enrolments: s.services.enrolments,
-		Citizens: s.services.citizens, Devices: s.services.devices, Renewals: s.services.renewals, Sessions: shell.Sessions(),
+		Citizens: s.services.citizens, Devices: s.services.devices, Renewals: s.services.renewals, Sessions: shell.Sessions(), RPID: s.opts.Config.RPID,
 		AddText: func(r *http.Request) string { return shell.Catalogue().T(front.Lang(r), "addphone.order_text") }})
 	if err != nil {
 		return nil, err

@@ -324,6 +324,40 @@ func TestRenewalTwiceAtOnce(t *testing.T) {
 	}
 }
 
+// TestOvertakenRenewal: the answer to a renewal comes after a later one of the
+// same phone. It is refused and no more; a counter that goes back on a statement
+// from after the last use stops the phone.
+func TestOvertakenRenewal(t *testing.T) {
+	w := newWorld(t, nil)
+	phone := w.citizenPhone(t, 0, "手機")
+	id := named(t, w.devices(t, phone), "手機").ID
+	w.ends(t, id, 9*24*time.Hour)
+	r := must(phone.BeginRenewal(w.ctx))(t)
+	early := must(phone.Keys().Get(w.origin, r.PublicKey))(t)
+	if err := phone.OpenSession(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, err := phone.SendRenewal(w.ctx, r.Renewal, early)
+	wantCode(t, err, "passkey_overtaken")
+	if n := w.count(t, `SELECT count(*) FROM audit_entries WHERE act = 'certificate.renewed' AND result = 'refused' AND device_id = $1 AND detail->>'code' = 'passkey_overtaken'`, id); n != 1 {
+		t.Errorf("%d entries of the refusal", n)
+	}
+	if d := named(t, w.devices(t, phone), "手機"); d.State != "active" {
+		t.Fatalf("a healthy phone is %s", d.State)
+	}
+	must(phone.CompleteRenewal(w.ctx, r))(t) // the next try
+
+	w.ends(t, id, 9*24*time.Hour)
+	r = must(phone.BeginRenewal(w.ctx))(t)
+	stored := w.count(t, `SELECT sign_count FROM devices WHERE id = $1`, id)
+	copied := must(phone.Keys().Get(w.origin, r.PublicKey, softauthn.CounterAt(uint32(stored-1))))(t)
+	_, err = phone.SendRenewal(w.ctx, r.Renewal, copied)
+	wantCode(t, err, "renewal_stopped")
+	if n := w.count(t, `SELECT count(*) FROM devices WHERE id = $1 AND state = 'suspended' AND state_reason = 'counter'`, id); n != 1 {
+		t.Error("a copied key was not stopped")
+	}
+}
+
 // twin begins a second renewal and keeps the first open, as two nodes would
 // that begin in the same moment.
 func twin(t *testing.T, w *world, first string, p *softphone.Phone) *softphone.RenewalRequest {

@@ -19,8 +19,9 @@ const item = (kind, state, hours, more = {}) => ({
 mock.history = [item("login", "completed", 1), item("sign", "completed", 2, { documents: [{ name: "會議紀錄.odt", digest_code: "09FE 77AC" }] }),
   item("login", "rejected", 26), item("login", "expired", 27), item("enrol", "completed", 60)];
 mock.devices = [
-  { id: "1", name: "小美的 iPhone", state: "active", created_at: at(900), last_used_at: at(1), this: true },
-  { id: "2", name: "Pixel 9", state: "suspended", created_at: at(1900), this: false }];
+  { id: "1", name: "小美的 iPhone", state: "active", created_at: at(900), last_used_at: at(1), this: true, certificate_pending: true },
+  { id: "2", name: "Pixel 9", state: "suspended", created_at: at(1900), this: false, certificate: { not_after: at(-700), state: "held" }, certificate_pending: true },
+  { id: "3", name: "平板", state: "active", created_at: at(1900), this: false }];
 
 const card = (page) => page.waitForSelector(".app-caution");
 const notice = (page) => page.waitForSelector(".notice h1");

@@ -208,6 +208,24 @@ test("approved twice by a nervous network is still a success", async (t) => {
   await heading(page, "Logged in");
 });
 
+test("an answer that a later one overtook is given again on the same card", async (t) => {
+  for (const en of [true, false]) {
+    const { page } = await open(t, "/q/login", { en });
+    await page.waitForSelector(approve);
+    mock.refuseApprove = "passkey_overtaken";
+    await page.locator(approve).click();
+    await page.locator("h2", { hasText: en ? "This one did not count" : "這一次沒有生效" }).waitFor();
+    assert.equal(await page.locator(approve).innerText(), en ? "Try again" : "再試一次");
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+    if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/overtaken-${en ? "en" : "zh"}.png`, fullPage: true });
+    mock.refuseApprove = undefined;
+    await page.locator(approve).click();
+    await heading(page, en ? "Logged in" : "登入");
+    const [first, again] = asked("/approve").slice(-2).map((r) => r.input.assertion.response.signature);
+    assert.notEqual(first, again, "a new answer");
+  }
+});
+
 test("same device: claims with the browser and goes back", async (t) => {
   const { page } = await open(t, "/app/order/AZq0cv3GcTqXqUVK1x5Zrg");
   await page.waitForSelector(approve);

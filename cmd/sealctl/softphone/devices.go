@@ -25,7 +25,8 @@ type Device struct {
 		State    string `json:"state"`
 		Renew    bool   `json:"renew"`
 	} `json:"certificate"`
-	Card struct {
+	CertificatePending bool `json:"certificate_pending"`
+	Card               struct {
 		State    string `json:"state"`
 		NotAfter string `json:"not_after"`
 	} `json:"card"`
@@ -42,6 +43,10 @@ type Devices struct {
 			Name string `json:"name"`
 		} `json:"device"`
 	} `json:"notices"`
+	RemovedPasskeys struct {
+		RPID string   `json:"rp_id"`
+		IDs  []string `json:"ids"`
+	} `json:"removed_passkeys"`
 }
 
 // Devices lists the person's phones; it needs an open session.

@@ -104,5 +104,8 @@ func (d *Door) approveAddition(w http.ResponseWriter, r *http.Request) {
 	if !bound.Device.CooldownUntil.IsZero() {
 		answer["cooldown_until"] = stamp(bound.Device.CooldownUntil)
 	}
+	if bound.Certificate == nil {
+		answer["certificate_pending"] = true
+	}
 	front.WriteJSON(w, http.StatusOK, answer)
 }

@@ -53,6 +53,8 @@ type Config struct {
 	Devices    *devices.Service
 	Renewals   *devices.Renewals
 	Sessions   *front.Sessions
+	// RPID is the relying party id of the phones' passkeys.
+	RPID string
 	// CountryHeader names the header in which a trusted proxy tells the caller's country.
 	CountryHeader string
 	// AddText is the order's text for a phone that is being added, in the request's language.
@@ -76,7 +78,7 @@ const (
 // New checks the configuration.
 func New(cfg Config) (*Door, error) {
 	if cfg.Orders == nil || cfg.Phone == nil || cfg.Enrolments == nil || cfg.Citizens == nil || cfg.Devices == nil || cfg.Renewals == nil || cfg.Sessions == nil ||
-		cfg.AddText == nil {
+		cfg.AddText == nil || cfg.RPID == "" {
 		return nil, errors.New("deviceapi: a part is missing from the configuration")
 	}
 	return &Door{cfg: cfg, codes: front.NewGuesses(wrongCodes, wrongCodeEvery, time.Now)}, nil

@@ -2,6 +2,7 @@ package deviceapi
 
 import (
 	"context"
+	"encoding/base64"
 	"net/http"
 	"time"
 
@@ -24,6 +25,7 @@ type deviceJSON struct {
 	CooldownUntil string           `json:"cooldown_until,omitempty"`
 	AddedBy       *addedByJSON     `json:"added_by,omitempty"`
 	Certificate   *certificateJSON `json:"certificate,omitempty"`
+	Pending       bool             `json:"certificate_pending,omitempty"` // another CA is being asked for one
 	Card          cardJSON         `json:"card"`
 	This          bool             `json:"this"`
 }
@@ -43,6 +45,12 @@ type certificateJSON struct {
 type cardJSON struct {
 	State    string `json:"state"`
 	NotAfter string `json:"not_after"`
+}
+
+// passkeysJSON are passkeys that open nothing any more: phones need not offer them.
+type passkeysJSON struct {
+	RPID string   `json:"rp_id"`
+	IDs  []string `json:"ids"`
 }
 
 type noticeJSON struct {
@@ -69,6 +77,11 @@ func (d *Door) devices(w http.ResponseWriter, r *http.Request) {
 		front.WriteProblem(w, r, err)
 		return
 	}
+	gone, err := d.cfg.Devices.Gone(r.Context(), a.CitizenID)
+	if err != nil {
+		front.WriteProblem(w, r, err)
+		return
+	}
 	items, told := make([]deviceJSON, len(list)), make([]noticeJSON, len(notices))
 	now := time.Now()
 	for i := range list {
@@ -79,7 +92,11 @@ func (d *Door) devices(w http.ResponseWriter, r *http.Request) {
 	for i, n := range notices {
 		told[i] = noticeJSON{n.ID.String(), n.Kind, deviceNameJSON{n.AboutID.String(), n.AboutName}, stamp(n.CreatedAt)}
 	}
-	front.WriteJSON(w, http.StatusOK, map[string]any{"items": items, "notices": told})
+	unknown := passkeysJSON{RPID: d.cfg.RPID, IDs: make([]string, len(gone))}
+	for i, id := range gone {
+		unknown.IDs[i] = base64.RawURLEncoding.EncodeToString(id)
+	}
+	front.WriteJSON(w, http.StatusOK, map[string]any{"items": items, "notices": told, "removed_passkeys": unknown})
 }
 
 func addedBy(list []devices.Detail, id *uuid.UUID) *addedByJSON {
@@ -96,7 +113,7 @@ func addedBy(list []devices.Detail, id *uuid.UUID) *addedByJSON {
 }
 
 func (d *Door) describe(v *devices.Detail, now time.Time) deviceJSON {
-	j := deviceJSON{ID: v.ID.String(), Name: v.Name, State: string(v.State), CreatedAt: stamp(v.CreatedAt),
+	j := deviceJSON{ID: v.ID.String(), Name: v.Name, State: string(v.State), CreatedAt: stamp(v.CreatedAt), Pending: v.Pending,
 		Card: cardJSON{string(v.CardState), stamp(v.CardNotAfter)}}
 	if v.State == citizen.DeviceSuspended {
 		j.Reason, j.Resumable = v.StateReason, v.StateReason == citizen.ReasonCitizen

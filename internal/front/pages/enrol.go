@@ -27,6 +27,7 @@ type EnrolData struct {
 	Here     bool       // a development server: this browser may play the phone
 	Still    bool       // shows a state and follows nothing (/dev/states)
 	Error    *CardFault // shown at once (/dev/states)
+	Pending  bool       // bound; another CA has yet to issue the certificate
 }
 
 // CardFault is a reason why the card could not be used, as card.ts names it.
@@ -79,6 +80,12 @@ func (p *Pages) enrolOrder(w http.ResponseWriter, r *http.Request) {
 	d.Order, d.State, d.View = v.ID.String(), &st, v
 	if st.State == order.Created {
 		d.Frame = p.cfg.Orders.Frame(v, now)
+	}
+	if st.State == order.Completed {
+		if d.Pending, err = p.cfg.Enrolments.Pending(r.Context(), v.ID); err != nil {
+			front.ErrorPageTo(w, r, err, "enrol.restart", "/enrol")
+			return
+		}
 	}
 	enrolPolicy(w)
 	p.render.Page(w, r, http.StatusOK, "pages/enrol", d)

@@ -177,6 +177,10 @@ func (s *States) enrolments() {
 			d.Frame = sampleFrame
 		}
 		s.add("enrol", "order-"+string(state), sample{page: "pages/enrol", data: d})
+		if state == order.Completed {
+			d.Pending = true
+			s.add("enrol", "order-pending", sample{page: "pages/enrol", data: d})
+		}
 	}
 }
 
@@ -190,6 +194,8 @@ func (s *States) additions() {
 	d = addition(order.Completed)
 	d.Done = json.RawMessage(`{"device":{"id":"","name":"我的新手機"},"cooldown_until":"2026-11-24T06:02:00.000Z"}`)
 	s.add("add-phone", "done", sample{page: "pages/add-phone", data: d})
+	d.Done = json.RawMessage(`{"device":{"id":"","name":"我的新手機"},"cooldown_until":"2026-11-24T06:02:00.000Z","certificate_pending":true}`)
+	s.add("add-phone", "pending", sample{page: "pages/add-phone", data: d})
 }
 
 func addition(state order.State) AddPhoneData {

@@ -204,6 +204,7 @@ class Flow {
       this.options = undefined;
       return this.inline("network", "NET-02", [], t("fail.network.send"));
     }
+    if (err instanceof api.Problem && err.code === "passkey_overtaken") return this.inline("overtaken", err.code, []);
     if (err instanceof api.Problem && err.code === "order_check_needed") {
       this.checkOpen = true;
       return this.showCard(true);

@@ -78,6 +78,9 @@ function showProblem(p: Problem, again: () => void, focus: boolean): void {
   if (p.status >= 500 || !p.title) {
     return notice({ tone: "warn", title: t("end.server.title"), text: t("end.server.text"), actions: steps(["again", "home"], again), code: p.code, focus });
   }
+  if (p.code === "passkey_overtaken") { // a later answer of this phone was faster: nothing is wrong
+    return notice({ tone: "warn", title: p.detail || p.title, text: p.nextStep, actions: steps(["again", "home"], again), code: p.code, focus });
+  }
   // A refusal without a page of its own: the server's words are in the page's language.
   notice({
     tone: "warn", title: p.detail || p.title, text: p.nextStep,

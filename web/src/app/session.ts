@@ -2,7 +2,7 @@
 // credential signed in here. The session itself is a cookie that scripts cannot read.
 
 import * as api from "../shared/device-api";
-import { CeremonyError, getAssertion } from "../shared/webauthn";
+import { CeremonyError, forget, getAssertion } from "../shared/webauthn";
 import { actions, announce, busy, button, h, heading, link, notice, show } from "./dom";
 import { showError } from "./refusals";
 import { t } from "./texts";
@@ -29,7 +29,14 @@ function signIn(name: string, then: () => void, focus: boolean): void {
     announce(t("order.before"));
     try {
       const { challenge_token, public_key } = await api.sessionOptions();
-      await api.openSession(challenge_token, await getAssertion(public_key));
+      const assertion = await getAssertion(public_key);
+      try {
+        await api.openSession(challenge_token, assertion);
+      } catch (err) {
+        // The server does not know it: a phone that was removed or replaced.
+        if (err instanceof api.Problem && err.code === "device_unknown") forget(String(public_key["rpId"] ?? location.hostname), [String(assertion["id"])]);
+        throw err;
+      }
       then();
     } catch (err) {
       if (!(err instanceof CeremonyError)) return showError(err, then, true);

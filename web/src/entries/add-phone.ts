@@ -76,6 +76,7 @@ function finish(added: api.Added): void {
     byId("done-time")!.textContent = dateTime(added.cooldown_until, lang());
     byId("done-cooldown")!.hidden = false;
   }
+  byId("done-pending")!.hidden = !added.certificate_pending;
   byId("fault")!.hidden = true;
   show("done", true);
   say(t("addphone.done"));

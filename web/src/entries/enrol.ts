@@ -182,15 +182,19 @@ async function signCard(): Promise<void> {
   const signing = component.sign(statement.tbs, statement.nonce, pin, sessionStorage.getItem(slotKey) ?? "");
   input.value = ""; // the PIN does not stay on the page
   const signed = await signing;
-  const bound = await post<{ device: { name: string } }>(`/enrol/${page.order}/proof`, {
+  const bound = await post<{ device: { name: string }; mobile_certificate?: unknown }>(`/enrol/${page.order}/proof`, {
     signature: signed.signature, certificate: signed.certificate, card_number: signed.cardNumber,
     replace: Boolean(statement.replaces && byId<HTMLInputElement>("replace")?.checked),
   });
-  finish(bound.device.name);
+  finish(bound.device.name, !bound.mobile_certificate);
 }
 
-function finish(name: string): void {
+/** pending says that another authority has yet to issue the certificate. */
+function finish(name: string, pending: boolean): void {
   sessionStorage.removeItem(slotKey);
+  byId("done-pending")!.hidden = !pending;
+  byId("done-bound")!.hidden = !pending;
+  byId("done-text")!.hidden = pending;
   if (name) byId("done-name")!.textContent = name;
   step(4);
   go("done");

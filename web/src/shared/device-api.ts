@@ -86,12 +86,15 @@ export type Device = {
   /** The phone that added it; without a name when that is gone. */
   added_by?: { id: string; name?: string };
   certificate?: { not_after: string; state: string; renew?: boolean };
+  /** Another authority is being asked for a certificate. */
+  certificate_pending?: boolean;
   card?: { state: string; not_after: string };
 };
 
 /** A notice is told once on each of a person's phones. */
 export type DeviceNotice = { id: string; kind: string; device: { id: string; name: string }; at: string };
-export type DeviceList = { items: Device[]; notices: DeviceNotice[] };
+export type Passkeys = { rp_id: string; ids: string[] };
+export type DeviceList = { items: Device[]; notices: DeviceNotice[]; removed_passkeys?: Passkeys };
 export type DeviceStep = "suspend" | "resume" | "remove";
 
 /** Problem is a refusal by the server (RFC 9457). Its texts are in the page's language. */
@@ -222,7 +225,7 @@ export async function history(): Promise<HistoryItem[]> {
 
 export async function devices(): Promise<DeviceList> {
   const answer = await call<Record<string, unknown>>("GET", "/devices");
-  return { items: list(answer, "devices"), notices: (answer["notices"] ?? []) as DeviceNotice[] };
+  return { items: list(answer, "devices"), notices: (answer["notices"] ?? []) as DeviceNotice[], removed_passkeys: answer["removed_passkeys"] as Passkeys };
 }
 
 export function renameDevice(id: string, name: string): Promise<void> {
@@ -239,7 +242,7 @@ export type Newcomer = {
   device: { name: string; browser?: string; os?: string; country?: string; model?: string };
   public_key: OptionsJSON;
 };
-export type Added = { device: { id: string; name: string }; cooldown_until?: string };
+export type Added = { device: { id: string; name: string }; cooldown_until?: string; certificate_pending?: true };
 
 /** beginAddition makes the order by which this phone adds another; it may ask to sign in anew (401). */
 export function beginAddition(): Promise<{ order: string }> {

@@ -102,6 +102,24 @@ export function classify(err: unknown, elapsed: number): CeremonyFailure {
   }
 }
 
+/**
+ * forget tells the browser of passkeys that open nothing any more, so that it no
+ * longer offers them (WebAuthn L3 §5.1.10.2). It never waits and never fails:
+ * browsers without the method, and what they answer, make no difference here.
+ */
+export function forget(rpId: string, ids: string[]): void {
+  const signal = typeof PublicKeyCredential === "function"
+    && (PublicKeyCredential as { signalUnknownCredential?: (o: { rpId: string; credentialId: string }) => Promise<void> }).signalUnknownCredential;
+  if (typeof signal !== "function") return;
+  for (const credentialId of ids) {
+    try {
+      void signal.call(PublicKeyCredential, { rpId, credentialId }).catch(() => undefined);
+    } catch {
+      // A browser that refuses the call offers the passkey as before.
+    }
+  }
+}
+
 // Some servers wrap the options the way CredentialCreationOptions does.
 function unwrap(options: OptionsJSON): OptionsJSON {
   const inner = options["publicKey"];

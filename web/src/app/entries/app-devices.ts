@@ -8,13 +8,15 @@ import { timeElement } from "../format";
 import { due, remember } from "../renewal";
 import { signOut, withSession } from "../session";
 import { has, t } from "../texts";
+import { forget } from "../../shared/webauthn";
 import { registerWorker } from "../worker-registration";
 
 const load = (byPress = false) => void withSession(t("devices.title"), api.devices, render, byPress);
 const reload = () => load(true);
 
-function render({ items, notices }: DeviceList, byPress: boolean): void {
+function render({ items, notices, removed_passkeys: gone }: DeviceList, byPress: boolean): void {
   remember(items);
+  if (gone) forget(gone.rp_id, gone.ids);
   const active = items.filter((d) => d.state === "active").length;
   const cooling = items.find((d) => d.this)?.cooldown_until;
   show(
@@ -59,6 +61,8 @@ function card(d: Device, active: number, locked: boolean): HTMLElement {
   fact(t("devices.created"), timeElement(d.created_at));
   fact(t("devices.used"), d.last_used_at ? timeElement(d.last_used_at) : t("devices.never"));
   if (d.certificate) fact(t("devices.certificate"), timeElement(d.certificate.not_after));
+  else fact(t("devices.certificate.word"), t(d.certificate_pending ? "devices.certificate.pending" : "devices.certificate.none"));
+  if (d.certificate && d.certificate_pending) fact(t("devices.certificate.new"), t("devices.certificate.renewing"));
   if (d.added_by) fact(t("devices.added_by"), t(d.added_by.name ? "devices.added_by.phone" : "devices.added_by.gone", { name: d.added_by.name ?? "" }));
   if (d.cooldown_until) fact(t("devices.new"), t("devices.new.text"), " ", timeElement(d.cooldown_until));
   const last = d.state === "active" && active === 1;
