@@ -25,9 +25,9 @@ var rings = map[string]int{
 	"fault": 0, "i18n": 0, "certpath": 0, "cms": 0, "tsp": 0, "egress": 0, "throttle": 0, "pades": 0, "xmldsig": 0, "cades": 0,
 	"audit": 1, "keyring": 1, "keyring/hsm": 1, "agency": 1, "citizen": 1, "passkey": 1, "mds": 1, "est": 1,
 	"issuing": 2, "signing": 2, "sigverify": 2, "evidence": 2,
-	"order": 3, "enrolment": 3, "devices": 3, "console": 3, "dossier": 3, "webhook": 3,
+	"order": 3, "enrolment": 3, "devices": 3, "console": 3, "dossier": 3, "webhook": 3, "verification": 3,
 	"front": 4, "oidc": 4, "jobs": 4,
-	"front/agencyapi": 4, "front/deviceapi": 4, "front/pages": 4, "front/pki": 4, "front/spapi": 4, "front/console": 4,
+	"front/agencyapi": 4, "front/verifyapi": 4, "front/deviceapi": 4, "front/pages": 4, "front/pki": 4, "front/spapi": 4, "front/console": 4,
 	"postgres": 5, "postgres/cluster": 5, "postgres/migrate": 5, "postgres/pgtest": 5, "config": 5,
 	"server": 6,
 	// Tools of tests and of the test card and the soft phone.

@@ -220,8 +220,8 @@ func (c *Config) checkHSM(add adder) {
 		}
 	}
 	for _, p := range h.Purposes {
-		if !contains([]string{"ca-*", "ca-root", "ca-issuing", "ca-ocsp", "ca-tsa", "oidc", "mobile"}, p) {
-			add("hsm.purposes: %q is none of ca-*, ca-root, ca-issuing, ca-ocsp, ca-tsa, oidc, mobile", p)
+		if !contains([]string{"ca-*", "ca-root", "ca-issuing", "ca-ocsp", "ca-tsa", "ca-report", "oidc", "mobile"}, p) {
+			add("hsm.purposes: %q is none of ca-*, ca-root, ca-issuing, ca-ocsp, ca-tsa, ca-report, oidc, mobile", p)
 		}
 	}
 }

@@ -48,6 +48,7 @@ type Config struct {
 	Passkey  Passkey  `key:"passkey"`
 	Signing  Signing  `key:"signing"`
 	TSA      TSA      `key:"tsa"`
+	Verify   Verify   `key:"verify"`
 	Limits   Limits   `key:"limits"`
 	Log      Log      `key:"log"`
 	Metrics  Metrics  `key:"metrics"`
@@ -73,7 +74,7 @@ type HSM struct {
 	Module        string        `key:"module" file:"yes" doc:"PKCS #11 library of the hardware security module; none: all keys lie sealed in the database"`
 	TokenLabel    string        `key:"token_label" doc:"label of the token in hsm.module"`
 	PINFile       string        `key:"pin_file" file:"yes" doc:"file with the token's user PIN; only its owner may read it"`
-	Purposes      []string      `key:"purposes" doc:"new keys that are made in the token: ca-root, ca-issuing, ca-ocsp, ca-tsa (or ca-* for all four), oidc, mobile; existing keys stay where they are"`
+	Purposes      []string      `key:"purposes" doc:"new keys that are made in the token: ca-root, ca-issuing, ca-ocsp, ca-tsa, ca-report (or ca-* for all five), oidc, mobile; existing keys stay where they are"`
 	MaxSessions   int           `key:"max_sessions" default:"16" min:"2" max:"1024" doc:"sessions this node keeps with the token at most; one of them only holds the login"`
 	SessionWait   time.Duration `key:"session_wait" default:"2s" min:"10ms" max:"1m" doc:"how long a signature waits for a free session before it is put off"`
 	AnswerTimeout time.Duration `key:"answer_timeout" default:"10s" min:"100ms" max:"2m" doc:"how long the token may take over one operation"`
@@ -201,15 +202,28 @@ type TSA struct {
 	Parallel         int           `key:"parallel" default:"8" min:"1" max:"64" doc:"time-stamps one approval's documents are given at a time"`
 }
 
+// Verify is about signatures that people bring to be judged. Besides these roots,
+// those of citizen cards, of the service's own authority and of the authorities
+// that it uses are believed.
+type Verify struct {
+	AnchorsDir       string        `key:"anchors_dir" file:"yes" doc:"directory with further root certificates (*.cer, *.crt, *.pem) that signers and time-stamps of signatures from elsewhere may lead to; those of citizen cards and of this service are believed without"`
+	IntermediatesDir string        `key:"intermediates_dir" file:"yes" doc:"directory with authorities below verify.anchors_dir that signatures do not bring along"`
+	Parallel         int           `key:"parallel" default:"8" min:"1" max:"1024" doc:"signatures this node judges at a time; others wait a little, then are told to come later"`
+	Timeout          time.Duration `key:"timeout" default:"20s" min:"1s" max:"2m" doc:"how long judging one file may take, with the questions to revocation services"`
+}
+
 // Limits bound what unknown people may ask of one node, by the address behind
 // trusted_proxies (IPv6 by /64). Twice as many at once are fine.
 type Limits struct {
-	Starts       int `key:"starts" default:"600" min:"0" max:"10000000" doc:"logins, bindings, own signatures and lost cards one address may begin a minute (twice that at once, so that 1200 people of one office can log in together); 0: no limit"`
-	Claims       int `key:"claims" default:"1800" min:"0" max:"10000000" doc:"what phones behind one address may ask a minute without a session: scans, answers, challenges; 0: no limit"`
-	NodeStarts   int `key:"node_starts" default:"30000" min:"0" max:"100000000" doc:"limits.starts for all addresses together on this node; 0: no limit"`
-	NodeClaims   int `key:"node_claims" default:"90000" min:"0" max:"100000000" doc:"limits.claims for all addresses together on this node; 0: no limit"`
-	Refusals     int `key:"refusals" default:"60" min:"0" max:"1000000" doc:"refusals of one address that get an audit entry each, a minute (ten times that at once); more are summed into one entry a minute (refusals.summed); 0: no limit"`
-	NodeRefusals int `key:"node_refusals" default:"6000" min:"0" max:"10000000" doc:"limits.refusals for all addresses together on this node; 0: no limit"`
+	Starts     int `key:"starts" default:"600" min:"0" max:"10000000" doc:"logins, bindings, own signatures and lost cards one address may begin a minute (twice that at once, so that 1200 people of one office can log in together); 0: no limit"`
+	Claims     int `key:"claims" default:"1800" min:"0" max:"10000000" doc:"what phones behind one address may ask a minute without a session: scans, answers, challenges; 0: no limit"`
+	NodeStarts int `key:"node_starts" default:"30000" min:"0" max:"100000000" doc:"limits.starts for all addresses together on this node; 0: no limit"`
+	NodeClaims int `key:"node_claims" default:"90000" min:"0" max:"100000000" doc:"limits.claims for all addresses together on this node; 0: no limit"`
+	// Judging a signature costs more than anything else that strangers may ask for.
+	Verifications     int `key:"verifications" default:"120" min:"0" max:"10000000" doc:"signatures one address may have judged a minute by page and API, with the questions before; 0: no limit"`
+	NodeVerifications int `key:"node_verifications" default:"3000" min:"0" max:"100000000" doc:"limits.verifications for all addresses together on this node; 0: no limit"`
+	Refusals          int `key:"refusals" default:"60" min:"0" max:"1000000" doc:"refusals of one address that get an audit entry each, a minute (ten times that at once); more are summed into one entry a minute (refusals.summed); 0: no limit"`
+	NodeRefusals      int `key:"node_refusals" default:"6000" min:"0" max:"10000000" doc:"limits.refusals for all addresses together on this node; 0: no limit"`
 }
 
 // Log says how the log is written.

@@ -19,6 +19,8 @@ type Limits struct {
 	// Claims are what phones ask without a session: taking orders, answering
 	// them, challenges and sessions.
 	Claims *throttle.Limit
+	// Verifications are signatures to be judged.
+	Verifications *throttle.Limit
 }
 
 // limited is the class of a request that is counted.
@@ -28,6 +30,7 @@ const (
 	free   limited = ""
 	starts limited = "starts"
 	claims limited = "claims"
+	judged limited = "verifications"
 )
 
 // classOf decides by method and path, before any route is found.
@@ -46,6 +49,8 @@ func classOf(r *http.Request) limited {
 		case path == "/api/device/v1/claims", path == "/api/device/v1/sessions", path == "/api/device/v1/sessions/options",
 			strings.HasPrefix(path, "/api/device/v1/orders/"), strings.HasPrefix(path, "/o/"):
 			return claims
+		case path == verificationsPath, strings.HasPrefix(path, verificationsPath+"/"):
+			return judged
 		}
 	}
 	return free
@@ -62,6 +67,8 @@ func (s *Shell) limit(next http.Handler) http.Handler {
 			l = s.limits.Starts
 		case claims:
 			l = s.limits.Claims
+		case judged:
+			l = s.limits.Verifications
 		}
 		wait, ok := l.Take(ClientIP(r))
 		if ok {

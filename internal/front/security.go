@@ -10,6 +10,20 @@ import (
 // defaultBody is the limit for bodies whose handler sets none of its own.
 const defaultBody = 1 << 20
 
+// MaxVerification is the limit for signatures that are sent to be judged; the
+// door there bounds how many are read at a time.
+const MaxVerification = 16 << 20
+
+const verificationsPath = "/api/v1/verifications"
+
+// bodyLimit is how much a request may send, in bytes.
+func bodyLimit(r *http.Request) int64 {
+	if r.Method == http.MethodPost && (r.URL.Path == verificationsPath || strings.HasPrefix(r.URL.Path, verificationsPath+"/")) {
+		return MaxVerification
+	}
+	return defaultBody
+}
+
 // Policy is what a page may do beyond the strict default. The zero value is
 // the default: scripts, styles, pictures and requests from and to our own
 // host only, nothing inline, no frames, no camera, no popups that keep a link.
@@ -74,7 +88,7 @@ func (s *Shell) protect(next http.Handler) http.Handler {
 			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 		}
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w, r.Body, defaultBody)
+			r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r))
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -27,6 +27,7 @@ const (
 	yearsIssuing = 10
 	yearsTSA     = 6
 	yearsOCSP    = 2
+	yearsReport  = 6
 )
 
 var (
@@ -39,8 +40,8 @@ var (
 // a verifier whose clock is a little behind accepts a fresh one.
 const clockSkew = time.Minute
 
-// Bootstrap makes root, issuing CA, OCSP responder and time-stamp authority
-// when there are none. Several nodes may do so at once: one set is kept.
+// Bootstrap makes root, issuing CA, OCSP responder, time-stamp authority and
+// signer of reports when there are none. Several nodes may do so at once: one set is kept.
 func (ca *CA) Bootstrap(ctx context.Context) error {
 	_, err := ca.load(ctx)
 	if !errors.Is(err, ErrNoAuthority) {
@@ -52,6 +53,7 @@ func (ca *CA) Bootstrap(ctx context.Context) error {
 	issuing := b.add(Issuing, root, b.issuingTemplate())
 	b.add(OCSP, issuing, b.ocspTemplate())
 	b.add(TSA, issuing, b.tsaTemplate())
+	b.add(Reporter, issuing, b.reportTemplate())
 	if b.err != nil {
 		return fmt.Errorf("issuing: bootstrap: %w", b.err)
 	}
@@ -162,6 +164,14 @@ func (b *builder) tsaTemplate() *x509.Certificate {
 	}
 	t.ExtraExtensions = []pkix.Extension{{Id: oidExtKeyUsage, Critical: true, Value: usage}}
 	t.Policies = []x509.OID{b.ca.tsaPolicyOID}
+	b.ca.addLocations(t)
+	return t
+}
+
+// reportTemplate: reports are signed like documents.
+func (b *builder) reportTemplate() *x509.Certificate {
+	t := b.template("Verification Reports", yearsReport)
+	t.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageContentCommitment
 	b.ca.addLocations(t)
 	return t
 }

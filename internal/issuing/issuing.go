@@ -3,12 +3,14 @@
 // A mobile certificate says that a key, kept by this service for one citizen
 // and one bound phone, signs documents for that citizen. Package enrolment asks
 // an Issuer for one; CA is the issuer for development and for deployments that
-// run their own: a root, an issuing CA, an OCSP responder and a time-stamp
-// authority, made on first start with their keys in the keyring.
+// run their own: a root, an issuing CA, an OCSP responder, a time-stamp
+// authority and a signer of reports, made on first start with their keys in the
+// keyring.
 //
 //	root ── issuing ─┬─ mobile certificates
 //	                 ├─ ocsp
-//	                 └─ tsa
+//	                 ├─ tsa
+//	                 └─ report
 //
 // The register of what was issued is the database: OCSP and revocation lists
 // are answered from it, by any node, with nothing in between to go stale.
@@ -36,10 +38,11 @@ import (
 
 // Names of our own authorities, as the register has them.
 const (
-	Root    = "root"
-	Issuing = "issuing"
-	OCSP    = "ocsp"
-	TSA     = "tsa"
+	Root     = "root"
+	Issuing  = "issuing"
+	OCSP     = "ocsp"
+	TSA      = "tsa"
+	Reporter = "report"
 )
 
 // Faults of this package.
@@ -170,7 +173,7 @@ type Store interface {
 	// before the first start.
 	Authorities(ctx context.Context) ([]Authority, error)
 	// CreateAuthorities writes authorities, their keys and the entries, all or
-	// nothing, unless there are authorities already: then it does nothing.
+	// nothing, unless one of these names is there already: then it does nothing.
 	CreateAuthorities(ctx context.Context, a []Authority, keys []keyring.Row, entries []audit.Entry) error
 	// ReplaceAuthority puts a new key and certificate in the place of those with
 	// the old key, which is destroyed some time after; ErrReplaced when they are
@@ -346,7 +349,7 @@ func (ca *CA) load(ctx context.Context) (map[string]*authority, error) {
 
 // purposes ties each authority to the one purpose its key has.
 var purposes = map[string]string{
-	Root: keyring.PurposeCARoot, Issuing: keyring.PurposeCAIssuing, OCSP: keyring.PurposeCAOCSP, TSA: keyring.PurposeCATSA,
+	Root: keyring.PurposeCARoot, Issuing: keyring.PurposeCAIssuing, OCSP: keyring.PurposeCAOCSP, TSA: keyring.PurposeCATSA, Reporter: keyring.PurposeCAReport,
 }
 
 func (ca *CA) signer(ctx context.Context, a *authority) (crypto.Signer, error) {

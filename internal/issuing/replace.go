@@ -30,8 +30,8 @@ type Replacement struct {
 	Entries       []audit.Entry
 }
 
-// ReplaceEnding gives a new key and a new certificate to each of our responders,
-// OCSP and time-stamps, whose certificate is in the last quarter of its life. It
+// ReplaceEnding gives a new key and a new certificate to each of our responders
+// (OCSP, time-stamps, reports) whose certificate is in the last quarter of its life. It
 // is safe to call again and on several nodes at once: one replacement is kept.
 // The others learn of it within a minute, without a restart.
 //
@@ -43,7 +43,7 @@ func (ca *CA) ReplaceEnding(ctx context.Context) (replaced []string, err error) 
 	if _, err := ca.load(ctx); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{OCSP, TSA} {
+	for _, name := range []string{OCSP, TSA, Reporter} {
 		done, failed := ca.replaceEnding(ctx, name)
 		if done {
 			replaced = append(replaced, name)
@@ -79,10 +79,7 @@ func (ca *CA) replaceEnding(ctx context.Context, name string) (bool, error) {
 		return false, err
 	}
 	b := builder{ca: ca, now: now.Add(-clockSkew).Truncate(time.Second)}
-	tpl := b.tsaTemplate()
-	if name == OCSP {
-		tpl = b.ocspTemplate()
-	}
+	tpl := b.responderTemplate(name)
 	if tpl.NotAfter.After(issuer.cert.NotAfter) {
 		tpl.NotAfter = issuer.cert.NotAfter
 	}
@@ -116,7 +113,7 @@ const issuerNotice = 90 * 24 * time.Hour
 // Ends tells when our certificates end, in the order of their names.
 func (ca *CA) Ends(ctx context.Context) ([]End, error) {
 	var ends []End
-	for _, name := range []string{Issuing, OCSP, Root, TSA} {
+	for _, name := range []string{Issuing, OCSP, Reporter, Root, TSA} {
 		a, err := ca.authority(ctx, name)
 		if err != nil {
 			return nil, err

@@ -170,7 +170,7 @@ func TestEnds(t *testing.T) {
 	soon := func() (names []string) {
 		t.Helper()
 		ends, err := ca.Ends(ctx)
-		if err != nil || len(ends) != 4 {
+		if err != nil || len(ends) != 5 {
 			t.Fatalf("%v, %v", ends, err)
 		}
 		for _, e := range ends {
@@ -188,10 +188,10 @@ func TestEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.to(issuer.NotAfter.AddDate(-1, -2, 0))
-	if names := soon(); !slices.Equal(names, []string{issuing.Issuing, issuing.OCSP, issuing.TSA}) {
+	if names := soon(); !slices.Equal(names, []string{issuing.Issuing, issuing.OCSP, issuing.Reporter, issuing.TSA}) {
 		t.Errorf("before the end of the issuing CA: %v", names)
 	}
-	if done, err := ca.ReplaceEnding(ctx); err != nil || len(done) != 2 {
+	if done, err := ca.ReplaceEnding(ctx); err != nil || len(done) != 3 {
 		t.Fatalf("%v, %v", done, err)
 	}
 	if names := soon(); !slices.Equal(names, []string{issuing.Issuing}) {

@@ -103,18 +103,20 @@ func ours(issuer *x509.Certificate, id certpath.CertID) bool {
 	return err == nil && own.Equal(id)
 }
 
-// isAuthority: responder and time-stamp authority are in no register of
+func isResponder(name string) bool { return name == OCSP || name == TSA || name == Reporter }
+
+// isAuthority: responder, time-stamp authority and signer of reports are in no register of
 // citizens. Those that were replaced stay good to their own end.
 func (ca *CA) isAuthority(serial *big.Int) bool {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
 	for name, a := range ca.authorities {
-		if (name == OCSP || name == TSA) && a.cert.SerialNumber.Cmp(serial) == 0 {
+		if isResponder(name) && a.cert.SerialNumber.Cmp(serial) == 0 {
 			return true
 		}
 	}
 	for _, a := range ca.replaced {
-		if (a.Name == OCSP || a.Name == TSA) && a.cert.SerialNumber.Cmp(serial) == 0 {
+		if isResponder(a.Name) && a.cert.SerialNumber.Cmp(serial) == 0 {
 			return true
 		}
 	}

@@ -58,6 +58,7 @@ const (
 	PurposeCAIssuing = "ca-issuing" // signs mobile certificates and revocation lists
 	PurposeCAOCSP    = "ca-ocsp"    // signs OCSP responses
 	PurposeCATSA     = "ca-tsa"     // signs time-stamp tokens
+	PurposeCAReport  = "ca-report"  // signs reports on signatures that were judged
 	PurposeMobile    = "mobile"     // a citizen's document signing key
 )
 

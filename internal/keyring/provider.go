@@ -62,7 +62,7 @@ var (
 
 // Purposes lists the purposes that asymmetric keys of the service have.
 func Purposes() []string {
-	return []string{PurposeCARoot, PurposeCAIssuing, PurposeCAOCSP, PurposeCATSA, PurposeOIDC, PurposeMobile}
+	return []string{PurposeCARoot, PurposeCAIssuing, PurposeCAOCSP, PurposeCATSA, PurposeCAReport, PurposeOIDC, PurposeMobile}
 }
 
 // tokenPurposes reads the configured list; "ca-*" stands for every authority.

@@ -39,15 +39,19 @@ ORDER BY replaced_at DESC NULLS FIRST, name LIMIT $1`, maxAuthorities)
 	})
 }
 
-// CreateAuthorities writes the first set of authorities, once: the advisory
-// lock orders nodes that start together, and the later ones find the set.
+// CreateAuthorities writes a set of authorities, once: the advisory lock orders
+// nodes that start together, and the later ones find the set.
 func (s IssuingStore) CreateAuthorities(ctx context.Context, list []issuing.Authority, keys []keyring.Row, entries []audit.Entry) error {
 	return s.db.tx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('sealgate.authorities'))`); err != nil {
 			return err
 		}
+		names := make([]string, len(list))
+		for i, a := range list {
+			names[i] = a.Name
+		}
 		var exist bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM authorities WHERE key_id IS NOT NULL)`).Scan(&exist); err != nil || exist {
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM authorities WHERE name = ANY ($1) AND key_id IS NOT NULL)`, names).Scan(&exist); err != nil || exist {
 			return err
 		}
 		for _, k := range keys {

@@ -18,6 +18,7 @@ import (
 	"sealgate/internal/front/deviceapi"
 	"sealgate/internal/front/pages"
 	"sealgate/internal/front/pki"
+	"sealgate/internal/front/verifyapi"
 	"sealgate/internal/i18n"
 	"sealgate/internal/oidc"
 	"sealgate/internal/order"
@@ -52,6 +53,10 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 	if err != nil {
 		return nil, err
 	}
+	judge, err := verifyapi.New(verifyapi.Config{Service: s.services.judging, Catalogue: shell.Catalogue()})
+	if err != nil {
+		return nil, err
+	}
 	admin, err := s.admin(shell)
 	if err != nil {
 		return nil, err
@@ -74,6 +79,7 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 	r.Route("/api/v1", func(r chi.Router) {
 		r.Use(shell.API)
 		api.Mount(r)
+		judge.Mount(r)
 	})
 	provider.Mount(r)
 	if err := pki.Mount(r, pki.Config{CA: s.services.ca, Log: s.opts.Log}); err != nil {

@@ -17,7 +17,8 @@ func newLimit(each, all, times int) *throttle.Limit {
 // limits are what unknown people may ask of this node.
 func (s *Server) limits() front.Limits {
 	l := s.opts.Config.Limits
-	return front.Limits{Starts: newLimit(l.Starts, l.NodeStarts, 2), Claims: newLimit(l.Claims, l.NodeClaims, 2)}
+	return front.Limits{Starts: newLimit(l.Starts, l.NodeStarts, 2), Claims: newLimit(l.Claims, l.NodeClaims, 2),
+		Verifications: newLimit(l.Verifications, l.NodeVerifications, 2)}
 }
 
 // sumsEvery is how often refusals that were only counted are written down.

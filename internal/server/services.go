@@ -24,6 +24,7 @@ import (
 	"sealgate/internal/passkey"
 	"sealgate/internal/postgres"
 	"sealgate/internal/signing"
+	"sealgate/internal/verification"
 	"sealgate/internal/webhook"
 )
 
@@ -48,6 +49,7 @@ type services struct {
 	orders     *order.Service
 	phone      *order.Phone
 	console    *console.Service
+	judging    *verification.Service
 	own        order.Client
 }
 
@@ -98,6 +100,9 @@ func newServices(ctx context.Context, opts Options, db *postgres.DB, f *foundati
 	if s.phone, err = order.NewPhone(db.Phone(), f.rp, f.secrets.phone, s.suspend); err != nil {
 		return nil, err
 	}
+	if s.judging, err = newVerification(ctx, opts, db, f, s); err != nil {
+		return nil, err
+	}
 	return s, s.administering(opts, db, f)
 }
 
@@ -145,6 +150,9 @@ func (s *services) authority(ctx context.Context, opts Options, db *postgres.DB,
 		if err := s.ca.Bootstrap(ctx); err != nil {
 			return err
 		}
+	}
+	if err := s.ca.AddReporter(ctx); err != nil && !errors.Is(err, issuing.ErrNoAuthority) {
+		return err
 	}
 	if s.anchorsPEM, err = s.ca.AnchorsPEM(ctx); err != nil {
 		return errors.Join(errors.New("the certificate authority is not there; a first start needs --bootstrap"), err)

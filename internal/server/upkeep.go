@@ -67,7 +67,7 @@ func (s *Server) endingAuthorities(ctx context.Context) []string {
 // authorityGauges tell Prometheus how long each of our own certificates lasts.
 func (s *Server) authorityGauges() []prometheus.Collector {
 	var list []prometheus.Collector
-	for _, name := range []string{issuing.Root, issuing.Issuing, issuing.OCSP, issuing.TSA} {
+	for _, name := range []string{issuing.Root, issuing.Issuing, issuing.OCSP, issuing.TSA, issuing.Reporter} {
 		list = append(list, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sealgate_authority_seconds_left",
 			Help: "How long the certificate of one of the service's own authorities lasts.", ConstLabels: prometheus.Labels{"authority": name}},
 			func() float64 { return s.authorityLeft(name) }))

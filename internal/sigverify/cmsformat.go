@@ -262,7 +262,7 @@ func (j *judge) embedded(ctx context.Context, e Embedded) ([]Found, error) {
 		broken.Checks[len(broken.Checks)-1] = Check{CheckFormat, Unknown, SigConstraintsFailure, "a CMS with content inside is not verified here"}
 		return []Found{broken}, nil
 	}
-	have := content{size: -1, seen: true, digests: map[crypto.Hash][]byte{}}
+	have := content{size: -1, seen: !e.ByDigest, digests: map[crypto.Hash][]byte{}}
 	for _, h := range needs(sd) {
 		if have.digests[h], err = e.Digest(ctx, h); err != nil {
 			return nil, err

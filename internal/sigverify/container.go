@@ -43,6 +43,9 @@ type Embedded struct {
 	// Checks are the container's own, e.g. about what was added later.
 	Checks      []Check
 	ClaimedTime time.Time // of the container, where the CMS has none
+	// ByDigest: Digest only repeats what the caller says; the content itself has
+	// not gone through our hands.
+	ByDigest bool
 }
 
 // Found is one signature whose hash and value its format's own reader has

@@ -25,10 +25,16 @@ func openPDF(ctx context.Context, file io.ReaderAt, size int64, _ Content) (*Ope
 	if err != nil {
 		return nil, err
 	}
+	return openedPDF(ctx, list, func(ctx context.Context, i int, h crypto.Hash) ([]byte, error) { return list[i].Digest(ctx, file, h) }), nil
+}
+
+// openedPDF turns what stands in a PDF into what is to be judged; digest hashes
+// what the i-th signature covers.
+func openedPDF(ctx context.Context, list []pades.Signature, digest func(ctx context.Context, i int, h crypto.Hash) ([]byte, error)) *Opened {
 	o := &Opened{}
 	for i, s := range list {
-		digest := func(ctx context.Context, h crypto.Hash) ([]byte, error) { return list[i].Digest(ctx, file, h) }
-		if s.Type == "DocTimeStamp" {
+		digest := func(ctx context.Context, h crypto.Hash) ([]byte, error) { return digest(ctx, i, h) }
+		if s.Type == typeDocumentTimestamp {
 			o.Tokens = append(o.Tokens, documentToken(ctx, list, i, digest))
 			continue
 		}
@@ -40,8 +46,10 @@ func openPDF(ctx context.Context, file io.ReaderAt, size int64, _ Content) (*Ope
 		}
 		o.CMS = append(o.CMS, e)
 	}
-	return o, nil
+	return o
 }
+
+const typeDocumentTimestamp = "DocTimeStamp"
 
 // pdfChecks tells what became of the document after a signature.
 func pdfChecks(s pades.Signature) []Check {

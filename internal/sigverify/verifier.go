@@ -68,6 +68,8 @@ type Request struct {
 	Signature []byte
 	File      io.ReaderAt
 	Size      int64
+	// Parts stands for a document that was taken apart where it lies.
+	Parts *Parts
 	// Content belongs to a detached signature.
 	Content Content
 	// At is the time to validate for. Zero is now. It is no proof that the
@@ -158,6 +160,13 @@ func (r *Report) conclude() {
 
 // open finds the signatures of a file, whatever its format.
 func (v *Verifier) open(ctx context.Context, j *judge, report *Report, file io.ReaderAt, size int64, r Request) ([]Found, error) {
+	if r.Parts != nil {
+		o, err := r.Parts.open(ctx, report)
+		if err != nil {
+			return nil, err
+		}
+		return j.container(ctx, report, o)
+	}
 	head := make([]byte, min(size, headBytes))
 	if _, err := file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
