@@ -18,7 +18,7 @@ build: web ## build the three programs into bin/
 
 web: web/dist/manifest.json ## build the pages' scripts and styles
 
-WEB_SOURCES := $(shell find web/src web/static -type f 2>/dev/null) web/build.mjs web/package-lock.json
+WEB_SOURCES := $(shell find web/src web/static web/pdf internal/pades -type f 2>/dev/null) web/build.mjs web/package-lock.json
 web/dist/manifest.json: web/node_modules/.made $(WEB_SOURCES)
 	@cd web && node build.mjs
 

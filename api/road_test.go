@@ -61,6 +61,7 @@ func TestMainRoadAnswersAsDocumented(t *testing.T) {
 	r.device()
 	r.ownFiles()
 	r.phones()
+	r.verifications()
 	r.refusals()
 	r.judge()
 }
@@ -519,6 +520,39 @@ func (r *road) ownFiles() {
 	if page.Status != 200 {
 		r.Errorf("download: %d %s", page.Status, page.Body)
 	}
+}
+
+// verifications has a signature of the service judged by anybody.
+func (r *road) verifications() {
+	made := r.rest(201, "POST", "/api/v1/sign-orders", map[string]any{"documents": newDocuments(1)})
+	desk := r.browser()
+	id, err := desk.Open(r.ctx, made["start_url"].(string))
+	r.must(err)
+	_, err = r.phone.Approve(r.ctx, r.scan(desk, id))
+	r.must(err)
+	_, err = desk.WaitFor(r.ctx, id, "completed")
+	r.must(err)
+	p7s := r.want(200, "GET", "/api/v1/sign-orders/"+made["order"].(string)+"/documents/0/signature", "", nil, "Authorization", "Bearer "+r.token)
+	question := map[string]any{"signature": p7s}
+	ask := func(status int, path string) map[string]any {
+		body, err := json.Marshal(question)
+		r.must(err)
+		var out map[string]any
+		_ = json.Unmarshal(r.want(status, "POST", "/api/v1/verifications"+path, "application/json", body), &out)
+		return out
+	}
+	if needs := ask(200, "/needs"); fmt.Sprint(needs["digests"]) != "[SHA-256]" {
+		r.Errorf("needs: %v", needs)
+	}
+	question["digests"] = map[string]any{"SHA-256": files(1)[0].Digest}
+	if a := ask(200, ""); a["outlook"] != "valid" {
+		r.Errorf("a signature of the service: %v", a)
+	}
+	ask(200, "?report=signed")
+	question["digests"] = map[string]any{"SHA-256": "AAAA"}
+	ask(400, "")
+	question = map[string]any{"signature": []byte("no signature")}
+	ask(400, "/needs")
 }
 
 func (r *road) refusals() {

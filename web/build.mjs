@@ -7,9 +7,11 @@
 //   src/entries/*.ts   src/app/entries/*.ts    scripts of pages, workers (name.worker.ts), the service worker (sw.ts)
 //   src/css/*.css      src/app/entries/*.css   style sheets; a leading underscore marks a part that others import
 //   static/**                                  icons and other fixed files
+//   pdf/*.go                                   pdf.wasm, built by Go
 // Every file gets a hash of its content in its name and a gzip twin. dist/manifest.json maps
 // the plain name ("qr.js") to the built one ("assets/qr-1A2B3C4D.js"); templates ask for the plain name.
 import { build } from "esbuild";
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, watch, writeFileSync } from "node:fs";
 import { basename, dirname, extname, join, relative } from "node:path";
@@ -47,6 +49,18 @@ function emit(manifest, out, name, content) {
   }
 }
 
+// What reads PDF signatures in the browser is our own Go package; Go's glue for it comes with Go.
+const goGlue = join(execFileSync("go", ["env", "GOROOT"], { encoding: "utf8" }).trim(), "lib", "wasm", "wasm_exec.js");
+
+function goWASM() {
+  const out = join(dist, ".pdf.wasm");
+  execFileSync("go", ["build", "-trimpath", "-ldflags=-s -w", "-o", out, "./pdf"],
+    { cwd: root, env: { ...process.env, GOOS: "js", GOARCH: "wasm" }, stdio: ["ignore", "inherit", "inherit"] });
+  const content = readFileSync(out);
+  rmSync(out);
+  return content;
+}
+
 async function once() {
   const entryPoints = [
     ...list("src/entries", [".ts"]),
@@ -66,6 +80,7 @@ async function once() {
     write: false,
     logLevel: "warning",
     absWorkingDir: root,
+    alias: { "go-wasm-glue": goGlue },
   });
   // Build beside the old files and swap, so that a running server never sees half a build.
   const next = join(root, "dist", ".next");
@@ -76,6 +91,7 @@ async function once() {
   for (const f of walk(join(root, "static"))) emit(manifest, next, relative(join(root, "static"), f), readFileSync(f));
   const wasm = join(root, "node_modules/zxing-wasm/dist/reader/zxing_reader.wasm");
   emit(manifest, next, "zxing_reader.wasm", readFileSync(wasm));
+  emit(manifest, next, "pdf.wasm", goWASM());
   const sorted = Object.fromEntries(Object.entries(manifest).sort(([a], [b]) => (a < b ? -1 : 1)));
   writeFileSync(join(next, "manifest.json"), JSON.stringify(sorted, null, 1) + "\n");
 

@@ -169,7 +169,7 @@ func TestBootstrapOnceOnManyNodes(t *testing.T) {
 		}
 	}
 	var authorities, keys, entries int
-	if err := pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM authorities), (SELECT count(*) FROM keys), (SELECT count(*) FROM audit_entries)`).Scan(&authorities, &keys, &entries); err != nil || authorities != 4 || keys != 4 || entries != 8 {
+	if err := pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM authorities), (SELECT count(*) FROM keys), (SELECT count(*) FROM audit_entries)`).Scan(&authorities, &keys, &entries); err != nil || authorities != 5 || keys != 5 || entries != 10 {
 		t.Errorf("%d authorities, %d keys, %d entries, %v", authorities, keys, entries, err)
 	}
 }

@@ -120,8 +120,8 @@ func TestReplaceEnding(t *testing.T) {
 		}
 	}
 
-	c.to(first[issuing.TSA].NotAfter.AddDate(-1, 0, 0)) // the OCSP responder again, and the time-stamp authority
-	if done, err := one.ReplaceEnding(ctx); err != nil || len(done) != 2 {
+	c.to(first[issuing.TSA].NotAfter.AddDate(-1, 0, 0)) // the OCSP responder again, the time-stamp authority and the signer of reports
+	if done, err := one.ReplaceEnding(ctx); err != nil || len(done) != 3 {
 		t.Fatalf("replaced %v, %v", done, err)
 	}
 	c.to(c.now().Add(2 * time.Minute))
@@ -145,8 +145,8 @@ func TestReplaceEnding(t *testing.T) {
 		}
 		return n
 	}
-	if waiting = count(`SELECT count(*) FROM keys WHERE destroy_after IS NOT NULL`); waiting != 3 {
-		t.Errorf("%d keys wait to be destroyed, want 3", waiting)
+	if waiting = count(`SELECT count(*) FROM keys WHERE destroy_after IS NOT NULL`); waiting != 4 {
+		t.Errorf("%d keys wait to be destroyed, want 4", waiting)
 	}
 	if _, err := postgres.New(pool).Keyring().DestroyKeys(ctx, c.now().Add(25*time.Hour)); err != nil {
 		t.Fatal(err)

@@ -53,10 +53,7 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 	if err != nil {
 		return nil, err
 	}
-	judge, err := verifyapi.New(verifyapi.Config{Service: s.services.judging, Catalogue: shell.Catalogue()})
-	if err != nil {
-		return nil, err
-	}
+	judge := verifyapi.New(verifyapi.Config{Service: s.services.judging, Catalogue: shell.Catalogue()})
 	admin, err := s.admin(shell)
 	if err != nil {
 		return nil, err

@@ -189,6 +189,9 @@ func (o *ownPKI) post(ctx context.Context, url, contentType string, body []byte,
 }
 
 func (o *ownPKI) answer(ctx context.Context, method, url, contentType string, body []byte) ([]byte, error) {
+	// The question may come out of a request of our own router, whose place in the
+	// routes must not be taken for this one's.
+	ctx = context.WithValue(ctx, chi.RouteCtxKey, nil)
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err

@@ -1,21 +1,14 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"net/http"
-	"strings"
 	"time"
-
-	"github.com/go-chi/chi/v5"
 
 	"sealgate/internal/certpath"
 	"sealgate/internal/cms"
 	"sealgate/internal/config"
-	"sealgate/internal/front/pki"
 	"sealgate/internal/issuing"
 	"sealgate/internal/postgres"
 	"sealgate/internal/sigverify"
@@ -36,11 +29,11 @@ func newVerification(ctx context.Context, opts Options, db *postgres.DB, f *foun
 	if err != nil {
 		return nil, err
 	}
-	near := &nearPKI{base: cfg.PublicOrigin + "/pki/", router: chi.NewRouter(), far: certpath.Fetcher{Get: f.egress.Get, Post: f.egress.Post}}
-	if err := pki.Mount(near.router, pki.Config{CA: s.ca, Log: opts.Log}); err != nil {
+	near, err := newOwnPKI(opts, s.ca, certpath.Fetcher{Get: f.egress.Get, Post: f.egress.Post})
+	if err != nil {
 		return nil, err
 	}
-	checker, err := certpath.NewChecker(certpath.CheckerConfig{Fetch: certpath.Fetcher{Get: near.get, Post: near.post}})
+	checker, err := certpath.NewChecker(certpath.CheckerConfig{Fetch: near.fetcher()})
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +69,8 @@ func verifyTrust(ctx context.Context, cfg config.Config, ca *issuing.CA) (t trus
 		{"card.intermediates_dir", cfg.Card.IntermediatesDir, []*[]*x509.Certificate{&t.between}},
 		{"issuing.anchors_dir", cfg.Issuing.AnchorsDir, []*[]*x509.Certificate{&t.anchors, &t.mobile}},
 		{"issuing.intermediates_dir", cfg.Issuing.IntermediatesDir, []*[]*x509.Certificate{&t.between}},
+		{"tsa.anchors_dir", cfg.TSA.AnchorsDir, []*[]*x509.Certificate{&t.anchors}},
+		{"tsa.intermediates_dir", cfg.TSA.IntermediatesDir, []*[]*x509.Certificate{&t.between}},
 		{"verify.anchors_dir", cfg.Verify.AnchorsDir, []*[]*x509.Certificate{&t.anchors}},
 		{"verify.intermediates_dir", cfg.Verify.IntermediatesDir, []*[]*x509.Certificate{&t.between}},
 	} {
@@ -90,55 +85,3 @@ func verifyTrust(ctx context.Context, cfg config.Config, ca *issuing.CA) (t trus
 	t.anchors = append(t.anchors, own[0])
 	return t, nil
 }
-
-// nearPKI answers for our own certificates without a network, and asks others
-// through the only dialler: a node need not reach its own public address.
-type nearPKI struct {
-	base   string
-	router *chi.Mux
-	far    certpath.Fetcher
-}
-
-func (n *nearPKI) get(ctx context.Context, url, accept string, most int64) ([]byte, error) {
-	if !strings.HasPrefix(url, n.base) {
-		return n.far.Get(ctx, url, accept, most)
-	}
-	return n.answer(ctx, http.MethodGet, url, "", nil)
-}
-
-func (n *nearPKI) post(ctx context.Context, url, contentType string, body []byte, accept string, most int64) ([]byte, error) {
-	if !strings.HasPrefix(url, n.base) {
-		return n.far.Post(ctx, url, contentType, body, accept, most)
-	}
-	return n.answer(ctx, http.MethodPost, url, contentType, body)
-}
-
-func (n *nearPKI) answer(ctx context.Context, method, url, contentType string, body []byte) ([]byte, error) {
-	// The question may come out of a request of our own router, whose place in the
-	// routes must not be taken for this one's.
-	ctx = context.WithValue(ctx, chi.RouteCtxKey, nil)
-	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	a := nearAnswer{header: http.Header{}, status: http.StatusOK}
-	n.router.ServeHTTP(&a, req)
-	if a.status != http.StatusOK {
-		return nil, errors.New("server: our own certificate service has no answer")
-	}
-	return a.body.Bytes(), nil
-}
-
-// nearAnswer keeps an answer in memory.
-type nearAnswer struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (a *nearAnswer) Header() http.Header         { return a.header }
-func (a *nearAnswer) WriteHeader(status int)      { a.status = status }
-func (a *nearAnswer) Write(p []byte) (int, error) { return a.body.Write(p) }

@@ -12,6 +12,7 @@
 //	GET  /enrol, /enrol/{oid}  POST /enrol/card, /enrol/{oid}/proof  GET /enrol/{oid}/statement
 //	GET  /lost/card  POST /lost/statements, /lost/statements/{id}/proof
 //	GET  /sign, /sign/{oid}    POST /sign/orders
+//	GET  /verify                          judging signatures; its script calls /api/v1/verifications
 //	GET  /session/login        POST /session/logout
 //	GET  /help, /help/errors, /help/accessibility, /help/privacy
 //	POST /lang
@@ -120,6 +121,7 @@ func (p *Pages) Mount(r chi.Router) {
 	r.Get("/sign", p.sign)
 	r.Post("/sign/orders", p.signCreate)
 	r.Get("/sign/{oid}", p.signOrder)
+	r.Get("/verify", p.verify)
 	r.Get("/session/login", p.login)
 	r.Post("/session/logout", p.logout)
 	p.mountHelp(r)

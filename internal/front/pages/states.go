@@ -36,6 +36,7 @@ func NewStates(shell *front.Shell) *States {
 	s.enrolments()
 	s.additions()
 	s.signing()
+	s.verifying()
 	s.others()
 	return s
 }
