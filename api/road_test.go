@@ -370,6 +370,9 @@ func (r *road) signOrders() {
 	r.rest(200, "GET", path+"/documents/2/signature", nil)
 	r.rest(404, "GET", path+"/documents/1/signature", nil)
 	r.rest(404, "GET", path+"/documents/9/signature", nil)
+	for status, content := range map[int]string{200: "file 2", 422: "another"} {
+		r.want(status, "POST", path+"/documents/2/attached", "application/octet-stream", []byte(content), "Authorization", "Bearer "+r.token)
+	}
 	r.rest(200, "GET", path+"/evidence", nil)
 	r.rest(200, "GET", path+"/documents/0/evidence", nil)
 	r.rest(409, "POST", path+"/cancel", nil)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -64,6 +65,7 @@ func evidenceVerifyCommand() *cobra.Command {
 	var f evidenceFlags
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
+		Long:  "FILE is an evidence bundle, or a signature (.p7s) with the evidence inside.",
 		Short: "Verify evidence offline; the exit status is 0 only when every link passed",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -73,6 +75,11 @@ func evidenceVerifyCommand() *cobra.Command {
 			}
 			raw, err := readBounded(args[0], evidence.MaxBytes)
 			if err != nil {
+				return err
+			}
+			if inside, err := evidence.FromSignature(raw); err == nil { // a .p7s with the evidence inside
+				raw = inside
+			} else if bytes.HasPrefix(raw, []byte{0x30}) {
 				return err
 			}
 			report, err := evidence.Verify(cmd.Context(), raw, options)

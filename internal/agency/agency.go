@@ -134,6 +134,11 @@ func (c *Client) Usable() error {
 // MayUse tells whether the client is registered for a grant.
 func (c *Client) MayUse(grant string) bool { return slices.Contains(c.GrantTypes, grant) }
 
+// ScopeSignRaw lets a client ask for bare signature values (the forms pkcs1 and
+// raw). Whoever has such a value decides what it is put into, so not every
+// client may.
+const ScopeSignRaw = "sign:raw"
+
 // HasScope tells whether the client is registered for a scope.
 func (c *Client) HasScope(scope string) bool { return slices.Contains(c.Scopes, scope) }
 

@@ -56,7 +56,7 @@ func (s *Service) SeedDemo(ctx context.Context, site, secret string) error {
 		RedirectURIs: []string{base + "/callback"}, PostLogoutRedirectURIs: []string{base + "/"},
 		ReturnURIs: []string{base + "/signed"},
 		GrantTypes: []string{GrantAuthorizationCode, GrantClientCredentials},
-		Scopes:     []string{"openid", "profile", "national_id", "sign"},
+		Scopes:     []string{"openid", "profile", "national_id", "sign", ScopeSignRaw},
 	})
 	return err
 }

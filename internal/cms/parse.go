@@ -71,6 +71,14 @@ func (si *SignerInfo) WithUnsigned(a Attribute) *SignerInfo {
 	return &c
 }
 
+// WithoutUnsigned returns a copy without unsigned attributes: the signature as it
+// was made.
+func (si *SignerInfo) WithoutUnsigned() *SignerInfo {
+	c := *si
+	c.raw, c.layout, c.unsigned = nil, nil, nil
+	return &c
+}
+
 // SignedAttribute gives the one value of a signed attribute, as a whole DER
 // element. ok is false when it is missing, repeated, or has several values.
 func (si *SignerInfo) SignedAttribute(oid asn1.ObjectIdentifier) (value []byte, ok bool) {

@@ -23,6 +23,8 @@ type Attached struct {
 	Certificates []*x509.Certificate
 	// Signers sign the digest of Content, which was taken in an earlier pass.
 	Signers []*SignerInfo
+	// Revocations are elements of SignedData.crls, as RawRevocations gives them.
+	Revocations [][]byte
 }
 
 // WriteAttached writes SignedData with content of any size in DER, in bounded
@@ -41,7 +43,13 @@ func WriteAttached(w io.Writer, a Attached) error {
 	if err != nil {
 		return err
 	}
-	tail := append(marshalCertificates(a.Certificates), setOf(tagSet, infos)...)
+	for _, l := range a.Revocations { // RFC 5652 §5.1
+		if len(l) > 0 && l[0] != tagSequence {
+			version = 5
+		}
+	}
+	tail := append(marshalCertificates(a.Certificates), optional(tagContext1, a.Revocations)...)
+	tail = append(tail, setOf(tagSet, infos)...)
 	before := append([]byte{tagInteger, 1, version}, setOf(tagSet, digestAlgs)...)
 	octets := head(tagOctets, a.Size)
 	wrapped := head(tagContext0, int64(len(octets))+a.Size)

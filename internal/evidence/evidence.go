@@ -240,6 +240,24 @@ func (b *Builder) BuildOne(ctx context.Context, order uuid.UUID, document int) (
 	if err != nil {
 		return nil, err
 	}
+	return b.one(rows, document)
+}
+
+// Each reads an approved order once and gives what makes the bundle of each of
+// its documents, as BuildOne.
+func (b *Builder) Each(ctx context.Context, order uuid.UUID) (func(document int) (*Bundle, error), error) {
+	rows, err := b.store.Rows(ctx, order)
+	if err != nil {
+		return nil, err
+	}
+	return func(document int) (*Bundle, error) {
+		one := *rows
+		one.Signatures = slices.Clone(rows.Signatures)
+		return b.one(&one, document)
+	}, nil
+}
+
+func (b *Builder) one(rows *Rows, document int) (*Bundle, error) {
 	proof, err := signing.Prove(rows.Content, rows.LeftOut, document)
 	if err != nil {
 		return nil, ErrNotFound.Because(err)
@@ -276,7 +294,14 @@ func (b *Builder) bundle(r *Rows) (*Bundle, error) {
 			Content: r.Content, LeftOut: r.LeftOut, CredentialID: r.CredentialID, COSEKey: r.COSEKey, RPID: r.RPID, Origin: client.Origin,
 			AuthenticatorData: r.AuthenticatorData, ClientDataJSON: r.ClientDataJSON, Signature: r.Signature,
 		},
-		Signatures: r.Signatures,
+	}
+	for _, s := range r.Signatures {
+		if s.CMS != nil {
+			if s.CMS, err = plainSignature(s.CMS, r.MobileCertificate, r.MobileIssuers); err != nil {
+				return nil, err
+			}
+		}
+		out.Signatures = append(out.Signatures, s)
 	}
 	if out.Approval.LeftOut == nil {
 		out.Approval.LeftOut = []int{}

@@ -88,7 +88,7 @@ func (s *Shell) protect(next http.Handler) http.Handler {
 			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 		}
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r))
+			r.Body = &boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, bodyLimit(r)), whole: r.Body}
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -30,8 +30,9 @@ type Content struct {
 	Client    Party           `json:"client"`
 	Origin    string          `json:"origin"` // the host that asks
 	Text      string          `json:"text,omitempty"`
-	Data      []string        `json:"data,omitempty"`  // what will be released: scopes
-	Level     string          `json:"level,omitempty"` // of the signatures: signing.LevelB …
+	Data      []string        `json:"data,omitempty"`     // what will be released: scopes
+	Level     string          `json:"level,omitempty"`    // of the signatures: signing.LevelB …
+	Evidence  string          `json:"evidence,omitempty"` // signing.EvidenceEmbedded: inside each signature too
 	Documents []Document      `json:"documents,omitempty"`
 	CreatedAt string          `json:"created_at"` // RFC 3339, UTC, milliseconds
 	Nonce     string          `json:"nonce"`      // 32 random bytes, base64url
@@ -58,6 +59,10 @@ type Document struct {
 	// Earlier is the SHA-256 (base64url) of a signature over the same document
 	// that this one joins, if any.
 	Earlier string `json:"earlier,omitempty"`
+	// EarlierSigners are the names of who signed before, as their certificates say.
+	EarlierSigners []string `json:"earlier_signers,omitempty"`
+	// EarlierSignature is that signature, for a new order; the content names it only.
+	EarlierSignature []byte `json:"-"`
 }
 
 // Client is the party that an order is made for.
@@ -173,9 +178,18 @@ func (d *Document) normalize() error {
 	if form == "" {
 		form = signing.FormCMS
 	}
-	if err := signing.CheckForm(form, d.SignatureAlgorithm, d.Earlier != ""); err != nil {
+	d.Earlier, d.EarlierSigners = "", nil // they follow from the signature itself
+	if err := signing.CheckForm(form, d.SignatureAlgorithm, d.EarlierSignature != nil); err != nil {
 		return ErrForm.With("document", shorten(d.Name)).Because(err)
 	}
+	if d.EarlierSignature == nil {
+		return nil
+	}
+	if d.EarlierSigners, err = signing.CheckEarlier(d.EarlierSignature, d.DigestAlgorithm, raw); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(d.EarlierSignature)
+	d.Earlier = base64.RawURLEncoding.EncodeToString(sum[:])
 	return nil
 }
 

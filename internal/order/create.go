@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -41,7 +42,8 @@ type SignRequest struct {
 	ID               ID
 	Client           Client
 	Documents        []Document
-	Level            string // of the signatures; "" is signing.LevelB
+	Level            string // of the signatures; "" is the deployment's
+	Evidence         string // "" or signing.EvidenceEmbedded
 	Text             string
 	ReturnURI        string
 	SubjectCitizenID *uuid.UUID  // only this citizen may approve; nil for whoever scans
@@ -161,6 +163,10 @@ func (s *Service) CreateSign(ctx context.Context, r SignRequest) (o *Order, star
 	if level != signing.LevelB {
 		content.Level = level
 	}
+	if r.Evidence != "" && r.Evidence != signing.EvidenceEmbedded {
+		return nil, "", ErrForm.With("document", "evidence")
+	}
+	content.Evidence = r.Evidence
 	if content.Request, err = demands(r.Client, "", nil); err != nil {
 		return nil, "", err
 	}
@@ -169,6 +175,11 @@ func (s *Service) CreateSign(ctx context.Context, r SignRequest) (o *Order, star
 		return nil, "", err
 	}
 	o.ReturnURI, o.SubjectCitizenID = r.ReturnURI, r.SubjectCitizenID
+	for i, d := range documents {
+		if d.EarlierSignature != nil {
+			o.Earlier = append(o.Earlier, Earlier{Document: i, DER: d.EarlierSignature})
+		}
+	}
 	if r.Browser != nil {
 		o.BrowserHash = r.Browser.Hash()
 	} else {
@@ -228,7 +239,11 @@ func (s *Service) checkDocuments(in []Document) ([]Document, error) {
 		return nil, ErrTooMany
 	}
 	out := make([]Document, len(in))
+	earlier := 0
 	for i, d := range in {
+		if earlier += len(d.EarlierSignature); earlier > signing.MaxEarlierAll {
+			return nil, signing.ErrEarlier.Because(errors.New("too many bytes of earlier signatures"))
+		}
 		if err := d.normalize(); err != nil {
 			return nil, err
 		}

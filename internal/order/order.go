@@ -184,6 +184,14 @@ type Order struct {
 	// WaitReason is the fault code of what an approved sign order waits for; ""
 	// when nothing is known to hold it up.
 	WaitReason string
+	// Earlier are the signatures that new ones join; only when an order is made.
+	Earlier []Earlier
+}
+
+// Earlier is a signature over a document that a new one joins.
+type Earlier struct {
+	Document int
+	DER      []byte // DER or BER, as it came
 }
 
 // What may have become of one document of a sign order.

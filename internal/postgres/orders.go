@@ -93,6 +93,9 @@ func nullJSON(raw json.RawMessage) any {
 func (s OrderStore) Create(ctx context.Context, o *order.Order, entry audit.Entry) error {
 	return s.db.pipeline(ctx, func(b *batch) {
 		queueInsertOrder(b, o)
+		for _, e := range o.Earlier {
+			b.exec(`INSERT INTO order_inputs (order_id, document, earlier) VALUES ($1, $2, $3)`, o.ID.UUID(), e.Document, e.DER)
+		}
 		queueAudit(b, entry)
 	})
 }

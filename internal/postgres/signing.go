@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,11 +53,33 @@ WHERE o.id = $1 AND o.kind = 'sign'`, order).Scan(&w.State, &w.Attempts, &w.Wait
 	if errors.Is(err, pgx.ErrNoRows) {
 		return w, signing.ErrNotFound
 	}
+	if err != nil {
+		return w, err
+	}
 	copy(g.DigestsHash[:], hash)
 	for _, n := range leftOut {
 		e.LeftOut = append(e.LeftOut, int(n))
 	}
+	if bytes.Contains(e.Content, []byte(`"earlier":"`)) { // else there is nothing to ask for
+		w.Earlier, err = s.earlier(ctx, order)
+	}
 	return w, err
+}
+
+// earlier reads the signatures that those of an order join, by document.
+func (s SigningStore) earlier(ctx context.Context, order uuid.UUID) (map[int][]byte, error) {
+	rows, err := s.db.Pool.Query(ctx, `SELECT document, earlier FROM order_inputs WHERE order_id = $1`, order)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int][]byte{}
+	var document int
+	var der []byte
+	_, err = pgx.ForEachRow(rows, []any{&document, &der}, func() error {
+		out[document] = bytes.Clone(der)
+		return nil
+	})
+	return out, err
 }
 
 // Complete stores the signatures and completes the order. The rows of the

@@ -26,6 +26,23 @@ func NewEvidence(cfg config.Config, db *postgres.DB) (*evidence.Builder, error) 
 	return evidence.NewBuilder(db.Evidence(), issuers)
 }
 
+// evidenceInside gives the bundles that go into signatures, one a document.
+func evidenceInside(b *evidence.Builder) func(context.Context, uuid.UUID) (func(int) ([]byte, error), error) {
+	return func(ctx context.Context, order uuid.UUID) (func(int) ([]byte, error), error) {
+		each, err := b.Each(ctx, order)
+		if err != nil {
+			return nil, err
+		}
+		return func(document int) ([]byte, error) {
+			bundle, err := each(document)
+			if err != nil {
+				return nil, err
+			}
+			return bundle.Encode()
+		}, nil
+	}
+}
+
 // evidenceFile gives the file of an order's evidence, for one document or, where
 // that is negative, for all.
 func evidenceFile(b *evidence.Builder) func(context.Context, uuid.UUID, int) ([]byte, error) {

@@ -160,17 +160,7 @@ func (w *world) opensslCAdES(t testing.TB, der, content []byte) {
 // judgeOffline verifies a signature by nothing but what is in it and the roots.
 func (w *world) judgeOffline(t testing.TB, der, content []byte, labs ...*stampLab) *sigverify.Report {
 	t.Helper()
-	var anchors []*x509.Certificate
-	rest := must(os.ReadFile(w.anchors(t)))(t)
-	for {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if c := must(x509.ParseCertificate(block.Bytes))(t); bytes.Equal(c.RawIssuer, c.RawSubject) {
-			anchors = append(anchors, c)
-		}
-	}
+	anchors := w.serviceRoots(t)
 	for _, l := range labs {
 		anchors = append(anchors, l.root.Certificate)
 	}
@@ -182,6 +172,18 @@ func (w *world) judgeOffline(t testing.TB, der, content []byte, labs ...*stampLa
 	v := must(sigverify.New(sigverify.Config{Signers: &certpath.Validator{Store: store, Checker: checker}}))(t)
 	sum := sha256.Sum256(content)
 	return must(v.Verify(w.ctx, sigverify.Request{Signature: der, Offline: true, Content: sigverify.Content{Digests: map[crypto.Hash][]byte{crypto.SHA256: sum[:]}}}))(t)
+}
+
+func pemCertificates(t testing.TB, text []byte) []*x509.Certificate {
+	t.Helper()
+	var all []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return all
+		}
+		all = append(all, must(x509.ParseCertificate(block.Bytes))(t))
+	}
 }
 
 func levelOf(t testing.TB, der []byte) cades.Level {

@@ -165,10 +165,14 @@ func (s *services) signatures(opts Options, db *postgres.DB, f *foundation) erro
 	if s.stamping, err = newStamping(opts, s.ca, f); err != nil {
 		return err
 	}
+	bundles, err := NewEvidence(opts.Config, db)
+	if err != nil {
+		return err
+	}
 	s.signing, err = signing.New(signing.Config{Store: db.Signing(), Keys: f.keys, Chain: func(ctx context.Context, authority string) ([]*x509.Certificate, error) {
 		return issuing.ChainOf(ctx, s.ca, db.Requests(), authority)
 	},
-		Sources: s.stamping.sources(), Parallel: opts.Config.TSA.Parallel,
+		Sources: s.stamping.sources(), Parallel: opts.Config.TSA.Parallel, Evidence: evidenceInside(bundles),
 		Origins: []string{opts.Config.PublicOrigin}, RPID: opts.Config.RPID, Log: opts.Log,
 		Changed: func(id uuid.UUID) { s.hub.Announce(order.ID(id)) }})
 	if err != nil {

@@ -61,6 +61,7 @@ type Authorization struct {
 	digestsHash                 [32]byte
 	documents                   []Document
 	level                       string
+	embed                       bool // the evidence goes into each signature
 	certificate                 issuing.Certificate
 	parsed                      *x509.Certificate
 }
@@ -95,7 +96,7 @@ func Authorize(e Evidence) (Authorization, error) {
 	}
 	return Authorization{
 		order: e.Order, citizen: e.Citizen, device: e.Device, key: e.Granted.Key,
-		digestsHash: hash, documents: documents, level: c.Level,
+		digestsHash: hash, documents: documents, level: c.Level, embed: c.Evidence == EvidenceEmbedded,
 		certificate: e.Certificate, parsed: cert,
 	}, nil
 }
@@ -148,7 +149,7 @@ func (a Authorization) entry(act audit.Act) audit.Entry {
 
 // sign makes all signatures of an authorization: first everything that is to be
 // signed, then the permit for exactly that, and only then the key is opened.
-func (s *Service) sign(ctx context.Context, a Authorization, now time.Time) ([]Signature, map[int]string, error) {
+func (s *Service) sign(ctx context.Context, a Authorization, earlier map[int][]byte, now time.Time) ([]Signature, map[int]string, error) {
 	chain, err := s.cfg.Chain(ctx, a.certificate.Authority)
 	if err != nil {
 		return nil, nil, err
@@ -156,6 +157,15 @@ func (s *Service) sign(ctx context.Context, a Authorization, now time.Time) ([]S
 	batch, err := prepare(a, withoutRoots(chain), now)
 	if err != nil {
 		return nil, nil, err
+	}
+	batch.earlier = earlier
+	if a.embed {
+		if s.cfg.Evidence == nil {
+			return nil, nil, ErrContent.Because(errors.New("no evidence can be made here"))
+		}
+		if batch.evidence, err = s.cfg.Evidence(ctx, a.order); err != nil {
+			return nil, nil, err
+		}
 	}
 	permit, err := keyring.NewPermit(a.order, a.key, a.digestsHash, batch.values)
 	if err != nil {

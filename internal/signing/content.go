@@ -126,6 +126,7 @@ type content struct {
 	Kind      string            `json:"kind"`
 	Order     string            `json:"order"`
 	Level     string            `json:"level"`
+	Evidence  string            `json:"evidence"`
 	Documents []json.RawMessage `json:"documents"`
 	header    []byte
 	leaves    [][]byte // of the Merkle tree, one a document

@@ -3,6 +3,8 @@ package signing
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"sealgate/internal/cades"
@@ -47,19 +49,55 @@ func (s *Service) CanMake(level string, form Form) error {
 // key is open and no connection to the database is held meanwhile. What is
 // wrong with one document alone is its failure, as in batch.sign; trouble of
 // those who are asked outside is everybody's, and ends the work at once.
-func (s *Service) raise(ctx context.Context, a Authorization, made []Signature) ([]Signature, map[int]string, error) {
+func (s *Service) raise(ctx context.Context, a Authorization, made []Signature, earlier map[int][]byte) ([]Signature, map[int]string, error) {
 	to, ok := levels[a.level]
 	if !ok {
 		return nil, nil, ErrContent.Because(CheckLevel(a.level))
 	}
-	if to == cades.LevelB {
+	joins := map[int][]byte{}
+	for _, d := range a.documents {
+		if d.Earlier != nil {
+			joins[d.Index] = earlier[d.Index]
+		}
+	}
+	if to == cades.LevelB && len(joins) == 0 {
 		return made, nil, nil
 	}
+	failed, err := s.raiseAll(ctx, made, to, joins)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := make([]Signature, 0, len(made))
+	var failures map[int]string
+	for i, sig := range made {
+		if its := (documentError{}); errors.As(failed[i], &its) {
+			if failures == nil {
+				failures = map[int]string{}
+			}
+			failures[sig.Document] = fault.CodeOf(its.cause)
+			continue
+		}
+		out = append(out, sig)
+	}
+	return out, failures, nil
+}
+
+// raiseAll brings each to the level and joins it to what it joins. failed has what
+// is wrong with one document alone; err is everybody's.
+func (s *Service) raiseAll(ctx context.Context, made []Signature, to cades.Level, joins map[int][]byte) (failed []error, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	failed := make([]error, len(made))
+	failed = make([]error, len(made))
 	one := func(i int) {
+		defer func() {
+			if v := recover(); v != nil { // not to take the node along
+				cancel(fmt.Errorf("signing: panic: %v\n%s", v, debug.Stack()))
+			}
+		}()
 		der, err := s.raiseOne(ctx, made[i], to)
+		if before := joins[made[i].Document]; before != nil && err == nil {
+			der, err = join(before, der)
+		}
 		if its := (documentError{}); err != nil && !errors.As(err, &its) {
 			cancel(err)
 		}
@@ -87,24 +125,15 @@ func (s *Service) raise(ctx context.Context, a Authorization, made []Signature) 
 	}
 	all.Wait()
 	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	out := make([]Signature, 0, len(made))
-	var failures map[int]string
-	for i, sig := range made {
-		if its := (documentError{}); errors.As(failed[i], &its) {
-			if failures == nil {
-				failures = map[int]string{}
-			}
-			failures[sig.Document] = fault.CodeOf(its.cause)
-			continue
-		}
-		out = append(out, sig)
-	}
-	return out, failures, nil
+	return failed, nil
 }
 
 func (s *Service) raiseOne(ctx context.Context, sig Signature, to cades.Level) ([]byte, error) {
+	if to == cades.LevelB {
+		return sig.DER, nil
+	}
 	if err := s.CanMake(to.String(), sig.Form); err != nil {
 		return nil, documentError{err}
 	}

@@ -23,6 +23,8 @@ type batch struct {
 	certificates  []*x509.Certificate
 	tbs           []*cms.TBS // one a document; nil where the digest itself is signed
 	values        []keyring.Value
+	earlier       map[int][]byte                     // what new signatures join, by document
+	evidence      func(document int) ([]byte, error) // nil: none goes into signatures
 }
 
 // variant is what signatures over different documents share.
@@ -106,11 +108,36 @@ func (b *batch) one(i int, d Document, key crypto.Signer) ([]byte, error) {
 	if !d.Form.Wrapped() {
 		return bare(d, key)
 	}
+	if d.Earlier != nil { // before the key is used
+		if err := checkInput(d, b.earlier[d.Index]); err != nil {
+			return nil, documentError{err}
+		}
+	}
 	info, err := b.tbs[i].SignWith(rand.Reader, key)
 	if err != nil {
 		return nil, err
 	}
+	if b.evidence != nil {
+		if info, err = b.withEvidence(info, d.Index); err != nil {
+			return nil, err
+		}
+	}
 	return cms.Assemble(b.certificates, info)
+}
+
+// withEvidence puts the bundle of one document into its signature. A bundle that
+// does not fit is this document's failure: without it, the signature would not
+// be what was asked for.
+func (b *batch) withEvidence(info *cms.SignerInfo, document int) (*cms.SignerInfo, error) {
+	bundle, err := b.evidence(document)
+	if err != nil {
+		return nil, err
+	}
+	attribute, err := cms.EvidenceAttribute(cms.Evidence{Bundle: bundle})
+	if err != nil {
+		return nil, documentError{ErrEvidenceSize.Because(err)}
+	}
+	return info.WithUnsigned(attribute), nil
 }
 
 // bare signs a digest and gives the value by itself.

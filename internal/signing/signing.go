@@ -68,6 +68,8 @@ type Work struct {
 	KeyActive bool
 	// Consumed: the authorization was used.
 	Consumed bool
+	// Earlier are the signatures that some of the new ones join, by document.
+	Earlier map[int][]byte
 }
 
 // Signature is one finished signature.
@@ -130,6 +132,9 @@ type Config struct {
 	Sources *cades.Sources
 	// Parallel is how many time-stamps an order asks for at a time. Zero is 8.
 	Parallel int
+	// Evidence gives, for an order, what makes the evidence bundle of each of its
+	// documents; nil: none can be put into signatures.
+	Evidence func(ctx context.Context, order uuid.UUID) (func(document int) ([]byte, error), error)
 	// Changed is told of every order whose state Complete changed; may be nil.
 	Changed func(order uuid.UUID)
 	Log     *slog.Logger
@@ -220,11 +225,11 @@ func (s *Service) complete(ctx context.Context, w Work) error {
 	if !w.KeyActive {
 		return ErrKeyGone
 	}
-	signatures, failures, err := s.sign(ctx, auth, now)
+	signatures, failures, err := s.sign(ctx, auth, w.Earlier, now)
 	if err != nil {
 		return err
 	}
-	signatures, more, err := s.raise(ctx, auth, signatures)
+	signatures, more, err := s.raise(ctx, auth, signatures, w.Earlier)
 	if err != nil {
 		return err
 	}

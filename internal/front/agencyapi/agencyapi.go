@@ -37,7 +37,7 @@ import (
 
 // Limits on what one call may carry or take.
 const (
-	maxOrder = 1 << 20 // bytes of a sign order; 2000 documents fit
+	maxOrder = 8 << 20 // bytes of a sign order; 2000 documents fit, or signing.MaxEarlierAll of earlier signatures
 	maxWait  = 25 * time.Second
 )
 
@@ -49,6 +49,10 @@ var (
 	ErrDocumentUnknown  = fault.New(fault.NotFound, "api_document_unknown")
 	ErrDocumentLeftOut  = fault.New(fault.NotFound, "api_document_left_out")
 	ErrSubjectNeeded    = fault.New(fault.Unprocessable, "api_subject_needed")
+	ErrLengthRequired   = fault.New(fault.Invalid, "api_length_required")
+	ErrOtherDocument    = fault.New(fault.Unprocessable, "api_other_document")
+	ErrNotAttachable    = fault.New(fault.Conflict, "api_not_attachable")
+	ErrBareForm         = fault.New(fault.Forbidden, "api_bare_form")
 	ErrDocumentFailed   = fault.New(fault.NotFound, "api_document_failed")
 	ErrEvidenceNotReady = fault.New(fault.Conflict, "api_evidence_not_ready")
 )
@@ -93,6 +97,7 @@ func (d *Door) Mount(r chi.Router) {
 		r.Get("/", d.forClient(d.read))
 		r.Post("/cancel", d.forClient(d.cancel))
 		r.Get("/documents/{document}/signature", d.forClient(d.signature))
+		r.Post("/documents/{document}/attached", d.forClient(d.attached))
 		r.Get("/documents/{document}/evidence", d.forClient(d.oneEvidence))
 		r.Get("/evidence", d.forClient(d.evidence))
 	})

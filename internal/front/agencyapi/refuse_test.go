@@ -64,7 +64,7 @@ func TestRefusals(t *testing.T) {
 		{"no JSON", "{", 400, "request_malformed"},
 		{"member twice", `{"text":"a","text":"b","documents":[]}`, 400, "request_malformed"},
 		{"something behind", `{"documents":[]} {}`, 400, "request_malformed"},
-		{"too large", `{"text":"` + strings.Repeat("a", 1<<20) + `"}`, 413, "request_too_large"},
+		{"too large", `{"text":"` + strings.Repeat("a", 8<<20) + `"}`, 413, "request_too_large"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := *h

@@ -12,6 +12,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
+	"sealgate/internal/agency"
 	"sealgate/internal/front"
 	"sealgate/internal/order"
 	"sealgate/internal/signing"
@@ -23,6 +24,7 @@ type newOrder struct {
 	ReturnURI string        `json:"return_uri"`
 	Subject   string        `json:"subject"`
 	Level     string        `json:"level"`
+	Evidence  string        `json:"evidence"`
 	Documents []newDocument `json:"documents"`
 }
 
@@ -37,11 +39,19 @@ type newDocument struct {
 	DigestInfo         string       `json:"digest_info"`
 	Form               signing.Form `json:"form"`
 	SignatureAlgorithm string       `json:"signature_algorithm"`
+	Earlier            string       `json:"earlier"` // base64 of a .p7s that this signature joins
 }
 
 func (d newDocument) document() (order.Document, error) {
 	out := order.Document{Name: d.Name, MediaType: d.MediaType, Size: d.Size, DigestAlgorithm: d.DigestAlgorithm, Digest: d.Digest,
 		Form: d.Form, SignatureAlgorithm: d.SignatureAlgorithm}
+	if d.Earlier != "" {
+		raw, err := base64.StdEncoding.Strict().DecodeString(d.Earlier)
+		if err != nil {
+			return out, signing.ErrEarlier.Because(err)
+		}
+		out.EarlierSignature = raw
+	}
 	if d.DigestInfo == "" {
 		return out, nil
 	}
@@ -62,6 +72,7 @@ func (d newDocument) document() (order.Document, error) {
 
 func (d *Door) create(w http.ResponseWriter, r *http.Request, c caller) {
 	var in newOrder
+	front.AllowBody(w, r, maxOrder)
 	if err := front.DecodeJSON(r, &in, maxOrder); err != nil {
 		d.fail(w, r, c, err)
 		return
@@ -91,11 +102,14 @@ func (d *Door) create(w http.ResponseWriter, r *http.Request, c caller) {
 // that only this door knows: the registered return addresses and the pairwise
 // subjects of this client.
 func (d *Door) request(in newOrder, c caller) (order.SignRequest, error) {
-	out := order.SignRequest{Client: c.party(), Level: in.Level, Text: in.Text, ReturnURI: in.ReturnURI, Started: c.from}
+	out := order.SignRequest{Client: c.party(), Level: in.Level, Evidence: in.Evidence, Text: in.Text, ReturnURI: in.ReturnURI, Started: c.from}
 	for _, d := range in.Documents {
 		document, err := d.document()
 		if err != nil {
 			return out, err
+		}
+		if !document.Form.Wrapped() && document.Form != "" && !c.client.HasScope(agency.ScopeSignRaw) {
+			return out, ErrBareForm.With("form", string(document.Form))
 		}
 		out.Documents = append(out.Documents, document)
 	}

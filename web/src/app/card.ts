@@ -164,7 +164,16 @@ function documentBody(d: OrderDocument): HTMLElement {
   return h("span", { class: "app-document__body" },
     h("span", { class: "app-document__name", dir: "auto" }, d.name),
     h("span", { class: "app-sub" }, sizeText(d.size), t("common.separator"), t("order.digest"), " ",
-      h("code", { class: "app-code" }, d.digest_code)));
+      h("code", { class: "app-code" }, d.digest_code)),
+    ...documentNotes(d));
+}
+
+/** What is unlike a plain signature over the document. */
+function documentNotes(d: OrderDocument): HTMLElement[] {
+  const notes: HTMLElement[] = [];
+  if (d.form === "raw" || d.form === "pkcs1") notes.push(h("span", { class: "app-sub" }, t("order.document.bare")));
+  if (d.earlier_signers?.length) notes.push(h("span", { class: "app-sub", dir: "auto" }, t("order.document.joins", { names: d.earlier_signers.join(t("common.separator")) })));
+  return notes;
 }
 
 function digestHint(): HTMLElement {

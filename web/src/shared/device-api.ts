@@ -28,6 +28,8 @@ export type OrderDocument = {
   digest_algorithm: string;
   digest: string;
   digest_code: string;
+  form?: string;
+  earlier_signers?: string[];
 };
 
 /** Claim is the answer to the phone that took an order: all that is shown before approving. */
