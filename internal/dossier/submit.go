@@ -102,6 +102,11 @@ func (s *Service) draft(in Submission) (*Dossier, error) {
 	case len(in.Files) > maxFiles || len(in.Files) >= s.cfg.MaxDocuments || len(in.Points) > maxPoints:
 		return nil, ErrTooMany
 	}
+	if in.Level != "" { // what cannot be made is said now, not at the first point
+		if err := s.cfg.Signing.CanMake(in.Level, signing.FormCMS); err != nil {
+			return nil, err
+		}
+	}
 	d := &Dossier{ID: ID(uuid.Must(uuid.NewV7())), ClientID: in.Client.ID, Reference: in.Reference, Title: in.Title, Revision: 1,
 		Algorithm: in.Algorithm, Level: in.Level, State: Open, Version: 1, CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(in.Life)}
 	if err := d.addFiles(in.Files, hash.Size()); err != nil {

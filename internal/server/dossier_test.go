@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sealgate/cmd/sealctl/softphone"
+	"sealgate/internal/cades"
 	"sealgate/internal/softauthn"
 	"sealgate/internal/xmldsig"
 )
@@ -503,6 +504,9 @@ func TestDossierOthers(t *testing.T) {
 	body := o.body(o.point(1, "承辦人", 0))
 	body["reference"] = d.Reference
 	refusedWith(t, o.api.call("POST", "/api/v1/dossiers", body, nil), 409, "dossier_exists")
+	body["reference"], body["level"] = "y", "B-X"
+	refusedWith(t, o.api.call("POST", "/api/v1/dossiers", body, nil), 400, "dossier_invalid")
+	delete(body, "level")
 	body["reference"], body["points"] = "x", []m{o.point(2, "承辦人", 0)}
 	refusedWith(t, o.api.call("POST", "/api/v1/dossiers", body, nil), 400, "dossier_invalid")
 }
@@ -571,4 +575,138 @@ func TestDossierRSA(t *testing.T) {
 		t.Error("not RSA")
 	}
 	o.xmlsec(xml, 3, nil)
+}
+
+// A document whose time has run out takes nothing any more, whether or not the
+// job has marked it; orders that come to nothing let the point go.
+func TestDossierEnds(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, 1, nil)
+	d := o.submit(o.point(1, "承辦人", 0))
+	rejected, left := must(o.order(d.Dossier, 1, nil))(t), must(o.order(d.Dossier, 1, nil))(t)
+	desk := o.browser()
+	id := must(desk.Open(o.ctx, rejected.StartURL))(t)
+	phone := o.phone(o.keys[0])
+	if err := phone.Reject(o.ctx, o.scan(t, desk, phone, id), "changed_mind"); err != nil {
+		t.Fatal(err)
+	}
+	o.failed(d.Dossier, 1, "order_rejected")
+	must(o.pool.Exec(o.ctx, `UPDATE orders SET expires_at = now() WHERE state = 'created'`))(t)
+	o.failed(d.Dossier, 1, "order_expired")
+	// Its maker died before the order was made.
+	must(o.pool.Exec(o.ctx, `INSERT INTO dossier_claims (order_id, dossier_id, point, decision, citizen_id, deputy, later, made_at, covers, digest, first, document)
+	  SELECT gen_random_uuid(), dossier_id, point, decision, citizen_id, deputy, later, now() - interval '2 minutes', covers, digest, first, document FROM dossier_claims LIMIT 1`))(t)
+	o.failed(d.Dossier, 1, "dossier_order_ended")
+	for _, one := range o.read(d.Dossier).Orders {
+		if one.State != "void" {
+			t.Errorf("%+v, the other being %s", one, left.Order)
+		}
+	}
+	late := must(o.order(d.Dossier, 1, nil))(t) // approved when it is too late
+	must(o.pool.Exec(o.ctx, `UPDATE dossiers SET expires_at = now()`))(t)
+	if got := o.read(d.Dossier).State; got != "expired" {
+		t.Errorf("state %s", got)
+	}
+	_, err := o.order(d.Dossier, 1, nil)
+	refusedWith(t, err, 409, "dossier_ended")
+	xml := o.si(d.Dossier)
+	var next official
+	if err := o.api.call("POST", "/api/v1/dossiers/"+d.Dossier+"/resubmit", o.body(o.point(1, "承辦人", 0)), &next); err != nil || next.Revision != 2 {
+		t.Fatalf("%+v %v", next, err)
+	}
+	o.approve(late, 0)
+	for end := time.Now().Add(20 * time.Second); o.count(t, "SELECT count(*) FROM dossier_claims WHERE state = 'lost' AND failure = 'dossier_ended'") == 0; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the late signature is not settled")
+		}
+	}
+	if !bytes.Equal(o.si(d.Dossier), xml) {
+		t.Error("a late signature was attached")
+	}
+	if n := o.count(t, "SELECT count(*) FROM audit_entries WHERE act = 'dossier.expired'"); n != 1 {
+		t.Errorf("%d entries of the end", n)
+	}
+}
+
+// A phone whose key is of another kind than was expected: the point stays open
+// and says why; nothing wrong gets into the record.
+func TestDossierKeyKind(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, 1, nil)
+	d := o.submit(o.point(1, "承辦人", 0))
+	made := must(o.order(d.Dossier, 1, nil))(t)
+	must(o.pool.Exec(o.ctx, `UPDATE dossier_claims SET digest = sha256('another algorithm')`))(t)
+	xml := o.si(d.Dossier)
+	o.approve(made, 0)
+	o.failed(d.Dossier, 1, "dossier_key_kind")
+	if !bytes.Equal(o.si(d.Dossier), xml) {
+		t.Error("the record was changed")
+	}
+	o.sign(d.Dossier, 1, 0, nil)
+	o.until(d.Dossier, "completed: signed")
+}
+
+// Many points of many documents with one gesture.
+func TestDossierDay(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, 1, nil)
+	const many = 66 // two files and a point each: 198 documents
+	body := m{"subject": o.subs[0], "comment": "如擬"}
+	var points []m
+	for range many {
+		points = append(points, m{"dossier": o.submit(o.point(1, "承辦人", 0), o.point(2, "承辦人", 0)).Dossier, "point": 1})
+	}
+	body["points"] = append(points, m{"dossier": points[0]["dossier"], "point": 1})
+	refusedWith(t, o.api.call("POST", "/api/v1/dossier-orders", body, nil), 400, "dossier_invalid")
+	body["points"] = append(points, m{"dossier": o.submit(o.point(1, "承辦人", 0)).Dossier, "point": 1})
+	refusedWith(t, o.api.call("POST", "/api/v1/dossier-orders", body, nil), 413, "documents_too_many")
+	body["points"] = points
+	var made restOrder
+	if err := o.api.call("POST", "/api/v1/dossier-orders", body, &made); err != nil {
+		t.Fatal(err)
+	}
+	o.approve(&made, 0)
+	began := time.Now()
+	for _, p := range points {
+		o.until(p["dossier"].(string), "open: signed open")
+	}
+	t.Logf("%d points of %d documents settled within %v of the signatures", many, len(made.Documents), time.Since(began))
+	o.xmlsec(o.si(points[many-1]["dossier"].(string)), 1, nil)
+}
+
+// The files' signatures have the document's level. While the time-stamp
+// authority is down the order waits, and so does the point.
+func TestDossierLevel(t *testing.T) {
+	t.Parallel()
+	lab := newStampLab(t)
+	o := newOffice(t, 1, stampSettings(t, lab.URL+"/tsr name=lab", lab))
+	body := o.body(o.point(1, "承辦人", 0))
+	body["reference"], body["level"] = "測字第1號", "B-T"
+	var d official
+	if err := o.api.call("POST", "/api/v1/dossiers", body, &d); err != nil {
+		t.Fatal(err)
+	}
+	lab.mode.Store("down")
+	made := must(o.order(d.Dossier, 1, nil))(t)
+	desk := o.browser()
+	id := must(desk.Open(o.ctx, made.StartURL))(t)
+	phone := o.phone(o.keys[0])
+	if _, err := phone.Approve(o.ctx, o.scan(t, desk, phone, id)); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); o.count(t, "SELECT count(*) FROM orders WHERE wait_reason <> ''") == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not wait")
+		}
+	}
+	if got := o.read(d.Dossier).states(); got != "open: open" {
+		t.Error(got)
+	}
+	lab.mode.Store("good")
+	got := o.until(d.Dossier, "completed: signed")
+	var p7s []byte
+	if err := o.api.call("GET", got.Points[0].Signatures["1"], nil, &p7s); err != nil || levelOf(t, p7s) != cades.LevelT {
+		t.Errorf("no time-stamp: %v", err)
+	}
+	o.xmlsec(o.si(d.Dossier), 1, nil)
 }
