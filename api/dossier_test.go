@@ -35,9 +35,12 @@ func (r *road) dossiers() {
 	r.follow(path, "completed", func(d map[string]any) bool { return d["state"] == "completed" })
 
 	body["reference"] = "測字第2號"
-	route[0]["deputies"] = []map[string]any{{"subject": r.other(), "reason": "公出", "not_before": time.Now(), "not_after": time.Now().Add(time.Hour)}}
+	deputy := map[string]any{"subject": r.other(), "reason": "公出", "not_before": time.Now(), "not_after": time.Now().Add(time.Hour)}
+	route[0]["deputies"] = []map[string]any{deputy}
 	made = r.rest(201, "POST", "/api/v1/dossiers", body)
 	path = "/api/v1/dossiers/" + made["dossier"].(string)
+	r.rest(400, "POST", path+"/points/1/deputies", deputy)
+	r.rest(200, "POST", path+"/points/2/deputies", deputy)
 	r.signPoint(r.rest(201, "POST", path+"/points/1/order", map[string]any{"decision": "return", "comment": "重擬"}))
 	r.follow(path, "returned", func(d map[string]any) bool { return d["state"] == "returned" })
 	delete(body, "reference")

@@ -82,6 +82,7 @@ const (
 	DossierReturned  Act = "dossier.returned"
 	DossierReleased  Act = "dossier.released" // an order over a point came to nothing for it
 	DossierLater     Act = "dossier.later"    // a point is to be signed later
+	DossierDeputed   Act = "dossier.deputed"  // a point got one more deputy
 	DossierWithdrawn Act = "dossier.withdrawn"
 	DossierExpired   Act = "dossier.expired"
 	DossierRefused   Act = "dossier.refused" // a step on a dossier was not allowed

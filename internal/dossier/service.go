@@ -25,8 +25,10 @@ type Step struct {
 	// 0 for the value in the SI file.
 	Claim      *Claim
 	Signatures map[int][]byte
-	Audit      audit.Entry
-	Events     []Event
+	// Deputy, when not nil, is new at the first of Points.
+	Deputy *Deputy
+	Audit  audit.Entry
+	Events []Event
 }
 
 // Release is a claim that came to nothing for its point.
@@ -48,7 +50,8 @@ type Store interface {
 	// state where state is "". Their points and files are left out.
 	List(ctx context.Context, client uuid.UUID, state State, before ID, limit int) ([]*Dossier, error)
 	// Step writes a change: ErrMoved where the dossier is no longer open at the
-	// version that was read, or the claim no longer out.
+	// version that was read, or the claim no longer out; ErrSigner where the new
+	// deputy is unknown.
 	Step(ctx context.Context, step Step) error
 	// Overdue lists open dossiers whose time has run out.
 	Overdue(ctx context.Context, now time.Time, limit int) ([]ID, error)
@@ -226,6 +229,38 @@ func (s *Service) Later(ctx context.Context, id ID, number int, c order.Client, 
 		changed, events := s.follow(d, number)
 		return Step{Points: changed, Events: append([]Event{event("point_later", d, number)}, events...),
 			Audit: from(note(audit.DossierLater, d, number).By(audit.ActorClient, c.ClientID), origin)}, nil
+	})
+}
+
+// Depute names one more deputy of a point that is not signed yet. A deputyship
+// is never changed: what is signed under it states its reason.
+func (s *Service) Depute(ctx context.Context, id ID, number int, c order.Client, deputy Deputy, origin order.Origin) (*Dossier, error) {
+	return s.change(ctx, id, func(d *Dossier) (Step, error) {
+		if d.ClientID != c.ID {
+			return Step{}, ErrNotFound
+		}
+		p := d.Point(number)
+		switch {
+		case p == nil:
+			return Step{}, ErrPointNotFound
+		case d.StateAt(s.now()) != Open:
+			return Step{}, ErrEnded
+		case p.State == PointSigned || p.State == PointReturned:
+			return Step{}, ErrPointTaken
+		case len(p.Deputies) >= maxDeputies:
+			return Step{}, ErrTooMany
+		}
+		// Those who are there were checked when they came; their periods may be over.
+		one := Point{Citizen: p.Citizen, Deputies: []Deputy{deputy}}
+		if err := checkDeputies(&one, s.now()); err != nil {
+			return Step{}, err
+		}
+		if p.DeputyOf(deputy.Citizen) != nil {
+			return Step{}, ErrInvalid.With("field", "deputies")
+		}
+		p.Deputies = append(p.Deputies, one.Deputies[0])
+		return Step{Points: []int{number}, Deputy: &one.Deputies[0],
+			Audit: from(note(audit.DossierDeputed, d, number).By(audit.ActorClient, c.ClientID).Citizen(deputy.Citizen), origin)}, nil
 	})
 }
 

@@ -71,8 +71,7 @@ func (s DossierStore) Create(ctx context.Context, d *dossier.Dossier, entry audi
 			b.exec(`INSERT INTO dossier_points (dossier_id, number, stage, title, citizen_id, files, state, opened_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 				d.ID.UUID(), p.Number, p.Stage, p.Title, p.Citizen, small(p.Files), p.State, p.OpenedAt)
 			for _, q := range p.Deputies {
-				b.exec(`INSERT INTO dossier_deputies (dossier_id, point, citizen_id, reason, not_before, not_after) VALUES ($1, $2, $3, $4, $5, $6)`,
-					d.ID.UUID(), p.Number, q.Citizen, q.Reason, q.NotBefore, q.NotAfter)
+				queueDeputy(b, d.ID, p.Number, q)
 			}
 		}
 		queueEvents(b, d.ClientID, events)
@@ -189,7 +188,7 @@ WHERE client_id = $1 AND id < $2 AND ($3 = '' OR state = $3) ORDER BY id DESC LI
 // Step writes a change of an open dossier that is still at the version read.
 func (s DossierStore) Step(ctx context.Context, step dossier.Step) error {
 	d := step.Dossier
-	return s.db.pipeline(ctx, func(b *batch) {
+	err := s.db.pipeline(ctx, func(b *batch) {
 		b.one(dossier.ErrMoved, `UPDATE dossiers SET state = $3, stage = $4, si = $5, updated_at = $6, ended_at = $7, end_reason = $8, version = version + 1
 WHERE id = $1 AND version = $2 AND state = 'open'`, d.ID.UUID(), d.Version, d.State, d.Stage, d.SI, d.UpdatedAt, d.EndedAt, d.EndReason)
 		for _, n := range step.Points {
@@ -205,9 +204,21 @@ WHERE id = $1 AND version = $2 AND state = 'open'`, d.ID.UUID(), d.Version, d.St
 				b.exec(`INSERT INTO dossier_signatures (dossier_id, point, file, der) VALUES ($1, $2, $3, $4)`, d.ID.UUID(), c.Point, file, der)
 			}
 		}
+		if q := step.Deputy; q != nil {
+			queueDeputy(b, d.ID, step.Points[0], *q)
+		}
 		queueEvents(b, d.ClientID, step.Events)
 		queueAudit(b, step.Audit)
 	})
+	if isForeign(err, "dossier_deputies_citizen_id_fkey") {
+		return dossier.ErrSigner
+	}
+	return err
+}
+
+func queueDeputy(b *batch, id dossier.ID, point int, q dossier.Deputy) {
+	b.exec(`INSERT INTO dossier_deputies (dossier_id, point, citizen_id, reason, not_before, not_after) VALUES ($1, $2, $3, $4, $5, $6)`,
+		id.UUID(), point, q.Citizen, q.Reason, q.NotBefore, q.NotAfter)
 }
 
 // Overdue lists open dossiers whose time has run out.

@@ -9,12 +9,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"sealgate/cmd/sealctl/softphone"
 	"sealgate/internal/cades"
+	"sealgate/internal/dossier"
+	"sealgate/internal/order"
 	"sealgate/internal/softauthn"
 	"sealgate/internal/xmldsig"
 )
@@ -304,6 +309,11 @@ func TestDossierDeputy(t *testing.T) {
 	}
 	if xml := string(o.si(d.Dossier)); !strings.Contains(xml, "<異動別>代理簽核</異動別>") || !strings.Contains(xml, "<被代理人>承辦人</被代理人>") {
 		t.Errorf("the record does not say that a deputy signed:\n%s", xml)
+	}
+	refusedWith(t, o.api.call("POST", "/api/v1/dossiers/"+d.Dossier+"/points/1/deputies", deputy(o.subs[0], 0, time.Hour), nil), 409, "dossier_point_taken")
+	refusedWith(t, o.api.call("POST", "/api/v1/dossiers/"+d.Dossier+"/points/2/deputies", deputy(o.subs[1], 0, time.Hour), nil), 400, "dossier_invalid")
+	if err := o.api.call("POST", "/api/v1/dossiers/"+d.Dossier+"/points/2/deputies", deputy(o.subs[2], 0, time.Hour), nil); err != nil {
+		t.Error(err)
 	}
 	// The order is made in time, the approval comes too late.
 	made := must(o.order(d.Dossier, 2, m{"subject": o.subs[1]}))(t)
@@ -709,4 +719,84 @@ func TestDossierLevel(t *testing.T) {
 		t.Errorf("no time-stamp: %v", err)
 	}
 	o.xmlsec(o.si(d.Dossier), 1, nil)
+}
+
+// What a person's own pages use: their list, an order over it, how it went.
+func TestDossierInbox(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, 3, nil)
+	people := make([]uuid.UUID, 3)
+	a := o.submit(o.point(1, "承辦人", 0, m{"deputies": []m{deputy(o.subs[1], -time.Hour, time.Hour), deputy(o.subs[2], time.Hour, 2*time.Hour)}}), o.point(2, "科長", 1))
+	b := o.submit(o.point(1, "承辦人", 1))
+	for i, sub := range o.subs {
+		d := o.submit(o.point(1, "x", i))
+		if err := o.pool.QueryRow(o.ctx, `SELECT p.citizen_id FROM dossier_points p JOIN dossiers d ON d.id = p.dossier_id WHERE d.reference = $1`, d.Reference).Scan(&people[i]); err != nil {
+			t.Fatal(sub, err)
+		}
+		if err := o.api.call("POST", "/api/v1/dossiers/"+d.Dossier+"/withdraw", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	service := o.box.Server.Dossiers()
+	inbox := func(who int) (out []string) {
+		for _, one := range must(service.Inbox(o.ctx, people[who]))(t) {
+			out = append(out, fmt.Sprintf("%s/%d deputy %v of %s", one.Dossier.Reference, one.Point.Number, one.Deputy != nil, one.Client.Name["zh-Hant"]))
+		}
+		return out
+	}
+	name := must(service.Inbox(o.ctx, people[0]))(t)[0].Client.Name["zh-Hant"]
+	for who, want := range [][]string{
+		{a.Reference + "/1 deputy false of " + name},
+		{a.Reference + "/1 deputy true of " + name, b.Reference + "/1 deputy false of " + name},
+		nil, // the deputyship is to come
+	} {
+		if got := inbox(who); !slices.Equal(got, want) {
+			t.Errorf("person %d has %q, want %q", who, got, want)
+		}
+	}
+	id := func(d *official) dossier.ID { return must(dossier.ParseID(d.Dossier))(t) }
+	both := []dossier.PointRef{{Dossier: id(a), Point: 1}, {Dossier: id(b), Point: 1}}
+	take := func(who int, points []dossier.PointRef) (*order.Order, string, error) {
+		return service.Take(o.ctx, dossier.TakeRequest{Citizen: people[who], Points: points})
+	}
+	refused := o.count(t, "SELECT count(*) FROM audit_entries WHERE act = 'dossier.refused'")
+	for _, c := range []struct {
+		who    int
+		points []dossier.PointRef
+		want   error
+	}{
+		{0, both, dossier.ErrPointNotFound},    // the second is somebody else's
+		{2, both[:1], dossier.ErrDeputyPeriod}, // not yet
+		{1, []dossier.PointRef{{Dossier: id(a), Point: 2}}, dossier.ErrPointState},
+		{1, []dossier.PointRef{{Dossier: id(a), Point: 9}}, dossier.ErrPointNotFound},
+		{1, []dossier.PointRef{{}}, dossier.ErrNotFound},
+		{1, append(both, both[0]), dossier.ErrInvalid},
+	} {
+		if _, _, err := take(c.who, c.points); !errors.Is(err, c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if n := o.count(t, "SELECT count(*) FROM audit_entries WHERE act = 'dossier.refused'") - refused; n != 6 {
+		t.Errorf("%d entries of 6 refusals", n)
+	}
+	made, token, err := take(1, both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.approve(&restOrder{StartURL: o.origin + "/start/" + made.ID.String() + "#" + token}, 1)
+	o.until(a.Dossier, "open: signed open")
+	o.until(b.Dossier, "completed: signed")
+	done := must(service.Progress(o.ctx, people[1], made.ID))(t)
+	if len(done) != 2 || done[0].State != dossier.ClaimAttached || done[1].Reference != b.Reference {
+		t.Errorf("%+v", done)
+	}
+	if _, err := service.Progress(o.ctx, people[0], made.ID); !errors.Is(err, dossier.ErrNotFound) {
+		t.Errorf("somebody else's order: %v", err)
+	}
+	if signed := must(service.Signed(o.ctx, people[1]))(t); len(signed) != 2 {
+		t.Errorf("%d signed", len(signed))
+	}
+	if got := inbox(1); !slices.Equal(got, []string{a.Reference + "/2 deputy false of " + name}) {
+		t.Errorf("afterwards: %q", got)
+	}
 }

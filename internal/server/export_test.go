@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"sealgate/internal/certpath"
+	"sealgate/internal/dossier"
 )
 
 // For the test of revocation lists, which needs a clock of its own.
@@ -15,3 +16,6 @@ func (s *cardStatus) Validator() *certpath.Validator { return s.validator }
 
 // FlushRefusals writes the sums of refusals now.
 func (s *Server) FlushRefusals(ctx context.Context) error { return s.refusals.Flush(ctx) }
+
+// Dossiers is the domain of official documents, as the signers' own pages use it.
+func (s *Server) Dossiers() *dossier.Service { return s.services.dossiers }

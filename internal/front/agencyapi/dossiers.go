@@ -27,6 +27,7 @@ func (d *Door) mountDossiers(r chi.Router) {
 		r.Post("/resubmit", d.forClient(d.resubmitDossier))
 		r.Post("/points/{point}/order", d.forClient(d.orderPoint))
 		r.Post("/points/{point}/later", d.forClient(d.passPoint))
+		r.Post("/points/{point}/deputies", d.forClient(d.deputePoint))
 		r.Get("/points/{point}/signature", d.forClient(d.pointSignature))
 		r.Get("/points/{point}/files/{file}/signature", d.forClient(d.pointSignature))
 	})
@@ -237,6 +238,27 @@ func (d *Door) passPoint(w http.ResponseWriter, r *http.Request, c caller) {
 	}
 	if err == nil {
 		found, err = d.cfg.Dossiers.Later(r.Context(), found.ID, number, c.party(), in.Reason, c.from)
+	}
+	if err != nil {
+		d.fail(w, r, c, err)
+		return
+	}
+	d.writeDossier(w, r, c, found)
+}
+
+// deputePoint names one more deputy of a point.
+func (d *Door) deputePoint(w http.ResponseWriter, r *http.Request, c caller) {
+	var in newDeputy
+	found, number, err := d.ownPoint(r, c)
+	if err == nil {
+		err = front.DecodeJSON(r, &in, maxReasonBody)
+	}
+	deputy := dossier.Deputy{Reason: in.Reason, NotBefore: in.NotBefore, NotAfter: in.NotAfter}
+	if err == nil {
+		deputy.Citizen, err = d.citizen(in.Subject, c)
+	}
+	if err == nil {
+		found, err = d.cfg.Dossiers.Depute(r.Context(), found.ID, number, c.party(), deputy, c.from)
 	}
 	if err != nil {
 		d.fail(w, r, c, err)
