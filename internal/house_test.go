@@ -27,7 +27,7 @@ var rings = map[string]int{
 	"issuing": 2, "signing": 2, "sigverify": 2, "evidence": 2,
 	"order": 3, "enrolment": 3, "devices": 3, "console": 3, "dossier": 3, "webhook": 3, "verification": 3,
 	"front": 4, "oidc": 4, "jobs": 4,
-	"front/agencyapi": 4, "front/verifyapi": 4, "front/deviceapi": 4, "front/pages": 4, "front/pki": 4, "front/spapi": 4, "front/console": 4,
+	"front/agencyapi": 4, "front/verifyapi": 4, "front/deviceapi": 4, "front/pages": 4, "front/pki": 4, "front/spapi": 4, "front/console": 4, "front/csc": 4,
 	"postgres": 5, "postgres/cluster": 5, "postgres/migrate": 5, "postgres/pgtest": 5, "config": 5,
 	"server": 6,
 	// Tools of tests and of the test card and the soft phone.
@@ -57,6 +57,7 @@ var sideways = map[string]string{
 	"dossier→order":         "a point is signed by a sign order",
 	"front/agencyapi→oidc":  "the provider issues and checks this door's access tokens",
 	"pkitest/*→pkitest":     "a test server of another CA issues from a throw-away hierarchy",
+	"front/csc→oidc":        "the provider authenticates this door's clients, and its faults of codes and tokens are theirs",
 	"front/*→front":         "doors stand in the shell",
 	"postgres/*→postgres/*": "the cellar's own rooms",
 	"postgres/*→postgres":   "as above",

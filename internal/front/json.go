@@ -74,6 +74,22 @@ func decodeStrict(body []byte, v any) error {
 	return nil
 }
 
+// ParseJSON reads JSON that came in by another way than as a body of ours, or
+// by a protocol in which members may be added: as strictly as DecodeJSON, but
+// members that v does not know are left aside.
+func ParseJSON(text []byte, v any) error {
+	if !utf8.Valid(text) || !json.Valid(text) {
+		return errMalformed
+	}
+	if err := checkMembers(text); err != nil {
+		return errMalformed.Because(err)
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return errMalformed // without the cause: it may quote a value that came in
+	}
+	return nil
+}
+
 // checkMembers walks JSON that is known to be valid and refuses a member name
 // that stands twice in one object, a name with an escape (no name of ours needs
 // one, and it could hide a second spelling), and nesting beyond maxDepth.

@@ -38,7 +38,7 @@ func classOf(r *http.Request) limited {
 	path := r.URL.Path
 	switch r.Method {
 	case http.MethodGet:
-		if path == "/oauth2/authorize" || path == "/session/login" {
+		if path == "/oauth2/authorize" || path == "/csc/v2/oauth2/authorize" || path == "/session/login" {
 			return starts
 		}
 	case http.MethodPost:

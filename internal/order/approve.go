@@ -130,6 +130,8 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 		return nil, ErrDeviceUnknown
 	case o.SubjectCitizenID != nil && *o.SubjectCitizenID != d.CitizenID:
 		return nil, ErrWrongCitizen
+	case o.SubjectCertificateID != nil && (d.Certificate == nil || *o.SubjectCertificateID != d.Certificate.ID):
+		return nil, ErrWrongDevice
 	case o.Kind == Login && len(r.LeftOut) > 0:
 		return nil, ErrLeftOut
 	}

@@ -49,6 +49,11 @@ type SignRequest struct {
 	SubjectCitizenID *uuid.UUID  // only this citizen may approve; nil for whoever scans
 	Browser          *BrowserKey // nil where the order is opened later with a start token
 	Started          Origin
+	// SubjectCertificateID: only the device with this mobile certificate may approve.
+	SubjectCertificateID *uuid.UUID
+	// Request and Shown are as in LoginRequest. With Request, the door that made
+	// the order also says where its browser returns to.
+	Request, Shown json.RawMessage
 }
 
 // EnrolParams asks for an order that binds a phone.
@@ -146,7 +151,7 @@ func (s *Service) CreateSign(ctx context.Context, r SignRequest) (o *Order, star
 	if err != nil {
 		return nil, "", err
 	}
-	if !shown(r.Text, 0, maxText) {
+	if !shown(r.Text, 0, maxText) || len(r.Shown) > maxRequest {
 		return nil, "", ErrText
 	}
 	level, err := s.level(r.Level, documents)
@@ -167,14 +172,15 @@ func (s *Service) CreateSign(ctx context.Context, r SignRequest) (o *Order, star
 		return nil, "", ErrForm.With("document", "evidence")
 	}
 	content.Evidence = r.Evidence
-	if content.Request, err = demands(r.Client, "", nil); err != nil {
+	if content.Request, err = demands(r.Client, "", r.Shown); err != nil {
 		return nil, "", err
 	}
 	o, err = draft(Sign, r.Client, content, r.Started, now, s.cfg.Lifetime, s.cfg.MaxLifetime)
 	if err != nil {
 		return nil, "", err
 	}
-	o.ReturnURI, o.SubjectCitizenID = r.ReturnURI, r.SubjectCitizenID
+	o.ReturnURI, o.Request = r.ReturnURI, r.Request
+	o.SubjectCitizenID, o.SubjectCertificateID = r.SubjectCitizenID, r.SubjectCertificateID
 	for i, d := range documents {
 		if d.EarlierSignature != nil {
 			o.Earlier = append(o.Earlier, Earlier{Document: i, DER: d.EarlierSignature})

@@ -156,28 +156,31 @@ type Order struct {
 	BrowserHash      []byte
 	StartHash        []byte
 	SubjectCitizenID *uuid.UUID
-	Started          Origin
-	CreatedAt        time.Time
-	ExpiresAt        time.Time
-	FinalExpiresAt   time.Time
-	Extended         int
-	FrozenStep       *int
-	FrozenAt         *time.Time
-	ClaimHash        []byte
-	ClaimSource      Source
-	Claimed          Origin
-	ScannedAt        *time.Time
-	CheckDigits      string
-	CheckTries       int
-	CheckPassedAt    *time.Time
-	CitizenID        *uuid.UUID
-	DeviceID         *uuid.UUID
-	ACR              string
-	LeftOut          []int
-	ApprovedAt       *time.Time
-	CompletedAt      *time.Time
-	EndedAt          *time.Time
-	EndReason        string
+	// SubjectCertificateID: only the device with this mobile certificate may
+	// approve; nil for any device of who may.
+	SubjectCertificateID *uuid.UUID
+	Started              Origin
+	CreatedAt            time.Time
+	ExpiresAt            time.Time
+	FinalExpiresAt       time.Time
+	Extended             int
+	FrozenStep           *int
+	FrozenAt             *time.Time
+	ClaimHash            []byte
+	ClaimSource          Source
+	Claimed              Origin
+	ScannedAt            *time.Time
+	CheckDigits          string
+	CheckTries           int
+	CheckPassedAt        *time.Time
+	CitizenID            *uuid.UUID
+	DeviceID             *uuid.UUID
+	ACR                  string
+	LeftOut              []int
+	ApprovedAt           *time.Time
+	CompletedAt          *time.Time
+	EndedAt              *time.Time
+	EndReason            string
 	// Failures are documents that could not be signed while others of the same
 	// order were: place to fault code.
 	Failures map[int]string
@@ -256,6 +259,7 @@ var (
 	ErrCheckNone     = fault.New(fault.Conflict, "order_check_none")
 	ErrExtendLimit   = fault.New(fault.Conflict, "order_extend_limit")
 	ErrWrongCitizen  = fault.New(fault.Forbidden, "order_wrong_citizen")
+	ErrWrongDevice   = fault.New(fault.Forbidden, "order_wrong_device")
 	ErrDeviceUnknown = fault.New(fault.Unauthenticated, "device_unknown")
 	ErrDeviceStopped = fault.New(fault.Forbidden, "device_suspended")
 	ErrCitizenFrozen = fault.New(fault.Forbidden, "citizen_frozen")

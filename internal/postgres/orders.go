@@ -27,7 +27,7 @@ var (
 const orderColumns = `id, kind, state, client_id, content, request, return_uri, qr_secret, browser_hash, start_hash,
 	subject_citizen_id, started, created_at, expires_at, final_expires_at, extended, frozen_step, frozen_at,
 	claim_hash, claim_source, claimed, scanned_at, check_digits, check_tries, check_passed_at,
-	citizen_id, device_id, acr, left_out, approved_at, completed_at, ended_at, end_reason, failures, wait_reason`
+	citizen_id, device_id, acr, left_out, approved_at, completed_at, ended_at, end_reason, failures, wait_reason, subject_certificate_id`
 
 // scanOrder reads one row of orderColumns.
 func scanOrder(row pgx.Row) (*order.Order, error) {
@@ -42,7 +42,7 @@ func scanOrder(row pgx.Row) (*order.Order, error) {
 	err := row.Scan(&id, &o.Kind, &o.State, &o.ClientID, &o.Content, &o.Request, &o.ReturnURI, &o.QRSecret, &o.BrowserHash, &o.StartHash,
 		&o.SubjectCitizenID, &started, &o.CreatedAt, &o.ExpiresAt, &o.FinalExpiresAt, &o.Extended, &o.FrozenStep, &o.FrozenAt,
 		&o.ClaimHash, &source, &claimed, &o.ScannedAt, &digits, &o.CheckTries, &o.CheckPassedAt,
-		&o.CitizenID, &o.DeviceID, &o.ACR, &leftOut, &o.ApprovedAt, &o.CompletedAt, &o.EndedAt, &o.EndReason, &failures, &o.WaitReason)
+		&o.CitizenID, &o.DeviceID, &o.ACR, &leftOut, &o.ApprovedAt, &o.CompletedAt, &o.EndedAt, &o.EndReason, &failures, &o.WaitReason, &o.SubjectCertificateID)
 	if err != nil {
 		return nil, err
 	}
@@ -76,10 +76,10 @@ func scanOrder(row pgx.Row) (*order.Order, error) {
 func queueInsertOrder(b *batch, o *order.Order) {
 	started, _ := json.Marshal(o.Started) // a struct of plain values: cannot fail
 	b.one(errNoRow, `INSERT INTO orders (id, kind, client_id, content, request, return_uri, qr_secret, browser_hash, start_hash,
-		subject_citizen_id, started, created_at, expires_at, final_expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		subject_citizen_id, started, created_at, expires_at, final_expires_at, subject_certificate_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
 		o.ID.UUID(), o.Kind, o.ClientID, o.Content, nullJSON(o.Request), o.ReturnURI, o.QRSecret, o.BrowserHash, o.StartHash,
-		o.SubjectCitizenID, started, o.CreatedAt, o.ExpiresAt, o.FinalExpiresAt)
+		o.SubjectCitizenID, started, o.CreatedAt, o.ExpiresAt, o.FinalExpiresAt, o.SubjectCertificateID)
 }
 
 func nullJSON(raw json.RawMessage) any {

@@ -15,6 +15,7 @@ import (
 	"sealgate/internal/front"
 	"sealgate/internal/front/agencyapi"
 	"sealgate/internal/front/console"
+	"sealgate/internal/front/csc"
 	"sealgate/internal/front/deviceapi"
 	"sealgate/internal/front/pages"
 	"sealgate/internal/front/pki"
@@ -35,7 +36,11 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 	if err != nil {
 		return nil, err
 	}
-	site, err := s.pages(shell, provider)
+	consortium, err := s.consortium(f, shell, provider)
+	if err != nil {
+		return nil, err
+	}
+	site, err := s.pages(shell, provider, consortium)
 	if err != nil {
 		return nil, err
 	}
@@ -69,21 +74,28 @@ func (s *Server) doors(ctx context.Context, f *foundation) (http.Handler, error)
 		app.Mount(r)
 		admin.Mount(r)
 	})
-	r.Route("/api/device/v1", func(r chi.Router) {
-		r.Use(shell.API)
-		devices.Mount(r)
-	})
-	r.Route("/api/v1", func(r chi.Router) {
-		r.Use(shell.API)
-		api.Mount(r)
-		judge.Mount(r)
-	})
+	programs(r, shell, map[string][]mounted{"/api/device/v1": {devices}, "/api/v1": {api, judge}, csc.Path: {consortium}})
 	provider.Mount(r)
 	if err := pki.Mount(r, pki.Config{CA: s.services.ca, Log: s.opts.Log}); err != nil {
 		return nil, err
 	}
 	s.router, s.endStreams = r, shell.Close
 	return r, nil
+}
+
+// mounted is a door.
+type mounted interface{ Mount(r chi.Router) }
+
+// programs mounts the doors for programs and page scripts, each at its path.
+func programs(r chi.Router, shell *front.Shell, at map[string][]mounted) {
+	for path, doors := range at {
+		r.Route(path, func(r chi.Router) {
+			r.Use(shell.API)
+			for _, d := range doors {
+				d.Mount(r)
+			}
+		})
+	}
 }
 
 // agencyAPI is the door of agencies' systems.
@@ -136,10 +148,13 @@ func (s *Server) provider(ctx context.Context, f *foundation) (*oidc.Provider, e
 		ErrorPage: front.ErrorPage, Log: s.opts.Log})
 }
 
-func (s *Server) pages(shell *front.Shell, provider *oidc.Provider) (*pages.Pages, error) {
+func (s *Server) pages(shell *front.Shell, provider *oidc.Provider, consortium *csc.Door) (*pages.Pages, error) {
 	return pages.New(pages.Config{Shell: shell, Orders: s.services.orders, Enrolments: s.services.enrolments,
-		Return: func(ctx context.Context, id order.ID, browser order.BrowserKey, _ order.Origin) (string, error) {
-			return provider.Return(ctx, id, browser)
+		Return: func(ctx context.Context, v *order.View, browser order.BrowserKey, _ order.Origin) (string, error) {
+			if csc.Mine(&v.Order) {
+				return consortium.Return(ctx, v.ID, browser)
+			}
+			return provider.Return(ctx, v.ID, browser)
 		},
 		CollectLogin: s.services.orders.CollectLogin,
 		Signature: func(ctx context.Context, id uuid.UUID, document int) ([]byte, error) {

@@ -113,8 +113,8 @@ func (d *desk) mount(origin string) {
 	}
 	d.t.Cleanup(d.shell.Close)
 	p, err := pages.New(pages.Config{Shell: d.shell, Orders: d.orders, Enrolments: new(enrolment.Service), OwnClient: d.own,
-		Return: func(_ context.Context, id order.ID, _ order.BrowserKey, _ order.Origin) (string, error) {
-			return "https://demo-tax.example/back?code=" + id.String(), nil
+		Return: func(_ context.Context, v *order.View, _ order.BrowserKey, _ order.Origin) (string, error) {
+			return "https://demo-tax.example/back?code=" + v.ID.String(), nil
 		},
 		CollectLogin: func(ctx context.Context, id order.ID, browser order.BrowserKey, _ order.Origin) (*order.View, error) {
 			v, err := d.orders.View(ctx, id, browser)

@@ -43,8 +43,9 @@ type Config struct {
 	Orders     *order.Service
 	Enrolments *enrolment.Service
 	// Return gives the address that takes the browser back to the agency of a
-	// login order: with a code when it is approved, with an error when it ended.
-	Return func(ctx context.Context, id order.ID, browser order.BrowserKey, from order.Origin) (string, error)
+	// login order, or of a sign order whose door keeps a request: with a code when
+	// it is approved, with an error when it ended.
+	Return func(ctx context.Context, v *order.View, browser order.BrowserKey, from order.Origin) (string, error)
 	// CollectLogin completes a login order of our own client, once.
 	CollectLogin func(ctx context.Context, id order.ID, browser order.BrowserKey, from order.Origin) (*order.View, error)
 	// Signature gives a signature that was made for an order's document.

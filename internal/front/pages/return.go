@@ -23,8 +23,8 @@ func (p *Pages) back(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case v.Kind == order.Login && v.ClientID == p.cfg.OwnClient.ID:
 		p.openSession(w, r, id, browser)
-	case v.Kind == order.Login:
-		target, err := p.cfg.Return(r.Context(), id, browser, p.from(r))
+	case v.Kind == order.Login, v.Kind == order.Sign && len(v.Request) > 0:
+		target, err := p.cfg.Return(r.Context(), v, browser, p.from(r))
 		if err != nil {
 			p.orderError(w, r, err)
 			return

@@ -163,7 +163,7 @@ function documentList(documents: OrderDocument[], approve: HTMLButtonElement): D
 function documentBody(d: OrderDocument): HTMLElement {
   return h("span", { class: "app-document__body" },
     h("span", { class: "app-document__name", dir: "auto" }, d.name),
-    h("span", { class: "app-sub" }, sizeText(d.size), t("common.separator"), t("order.digest"), " ",
+    h("span", { class: "app-sub" }, ...(d.size > 0 ? [sizeText(d.size), t("common.separator")] : []), t("order.digest"), " ",
       h("code", { class: "app-code" }, d.digest_code)),
     ...documentNotes(d));
 }
