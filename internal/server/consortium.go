@@ -15,6 +15,6 @@ func (s *Server) consortium(f *foundation, shell *front.Shell, provider *oidc.Pr
 	}
 	return csc.New(csc.Config{Orders: s.services.orders, Agencies: f.agencies, Signing: s.services.signing, Provider: provider,
 		Store: s.db.CSC(), Chain: s.services.ca.Anchors, Stamp: s.services.ca.RespondTSA, CodeSecret: f.secrets.code,
-		PublicOrigin: s.opts.Config.PublicOrigin, Most: s.opts.Config.Signing.BatchMax, Name: text("csc.name"), Description: text("csc.description"),
+		PublicOrigin: s.opts.Config.PublicOrigin, Logo: shell.StaticAssets().URL("app/icon-192.png"), Most: s.opts.Config.Signing.BatchMax, Name: text("csc.name"), Description: text("csc.description"),
 		Refused: s.db.Audit().Append, Log: s.opts.Log})
 }

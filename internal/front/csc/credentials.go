@@ -48,7 +48,7 @@ func (d *Door) info(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	lang := language(asked)
-	a := infoAnswer{Specs: "2.0.0.2", Name: d.cfg.Name(string(lang)), Logo: d.cfg.PublicOrigin + "/app/icon-192.png", Region: "TW",
+	a := infoAnswer{Specs: "2.0.0.2", Name: d.cfg.Name(string(lang)), Logo: d.cfg.PublicOrigin + d.cfg.Logo, Region: "TW",
 		Lang: string(lang), Description: d.cfg.Description(string(lang)), AuthType: []string{"oauth2code"},
 		OAuth2: d.cfg.PublicOrigin + Path + "/", Levels: []string{},
 		Methods: []string{"info", "credentials/list", "credentials/info", "signatures/signHash", "signatures/timestamp",

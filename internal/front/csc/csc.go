@@ -76,6 +76,8 @@ type Config struct {
 	CodeSecret []byte
 	// PublicOrigin is our public address without a slash at the end.
 	PublicOrigin string
+	// Logo is the path of a PNG of at most 256 by 256 pixels.
+	Logo string
 	// Most is how many documents one authorization may cover.
 	Most int
 	// Name and Description tell the service to people, in a language of ours.
