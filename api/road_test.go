@@ -55,6 +55,7 @@ func TestMainRoadAnswersAsDocumented(t *testing.T) {
 	r.authority()
 	r.enrol()
 	r.logIn()
+	r.consortium()
 	r.orderPage()
 	r.signOrders()
 	r.dossiers()
@@ -289,6 +290,59 @@ func (r *road) logIn() {
 	}
 	r.want(303, "POST", "/oauth2/authorize", "application/x-www-form-urlencoded", []byte(r.authorizeValues().Encode()))
 	r.token = r.form(200, "/oauth2/token", url.Values{"grant_type": {"client_credentials"}, "scope": {"sign"}})["access_token"].(string)
+}
+
+// cscToken goes through an authorization of the Cloud Signature Consortium's API.
+func (r *road) cscToken(more url.Values) string {
+	q := r.authorizeValues()
+	for name, values := range more {
+		q[name] = values
+	}
+	desk := r.browser()
+	id, err := desk.Follow(r.ctx, "/csc/v2/oauth2/authorize?"+q.Encode())
+	r.must(err)
+	_, err = r.phone.Approve(r.ctx, r.scan(desk, id))
+	r.must(err)
+	if q.Get("scope") == "credential" {
+		_, err = desk.WaitFor(r.ctx, id, "completed")
+		r.must(err)
+	}
+	back, err := desk.Return(r.ctx, id)
+	r.must(err)
+	u, err := url.Parse(back)
+	r.must(err)
+	return r.form(200, "/csc/v2/oauth2/token", url.Values{"grant_type": {"authorization_code"}, "code": {u.Query().Get("code")},
+		"redirect_uri": {r.box.Site + "/callback"}, "code_verifier": {verifier}})["access_token"].(string)
+}
+
+// consortium walks the Cloud Signature Consortium's API; how it is attacked is
+// its own package's test.
+func (r *road) consortium() {
+	r.want(200, "POST", "/csc/v2/info", "application/json", []byte("{}"))
+	r.want(400, "GET", "/csc/v2/oauth2/authorize?redirect_uri=https%3A%2F%2Felse.example%2F&client_id="+r.box.ClientID, "", nil, "Accept", "text/html")
+	service := "Bearer " + r.cscToken(url.Values{"scope": {"service"}})
+	ask := func(status int, method string, in any) (out map[string]any) {
+		body, err := json.Marshal(in)
+		r.must(err)
+		r.must(json.Unmarshal(r.want(status, "POST", "/csc/v2/"+method, "application/json", body, "Authorization", service), &out))
+		return out
+	}
+	listed := ask(200, "credentials/list", map[string]any{"credentialInfo": true, "certInfo": true, "onlyValid": true})
+	id := listed["credentialIDs"].([]any)[0].(string)
+	ask(200, "credentials/info", map[string]any{"credentialID": id, "certificates": "chain"})
+	ask(400, "credentials/info", map[string]any{})
+	sum := sha256.Sum256([]byte("csc"))
+	const oid = "2.16.840.1.101.3.4.2.1"
+	sad := r.cscToken(url.Values{"scope": {"credential"}, "credentialID": {id}, "numSignatures": {"1"}, "hashAlgorithmOID": {oid},
+		"hashes": {base64.RawURLEncoding.EncodeToString(sum[:])}, "description": {"測試"}})
+	hash := base64.StdEncoding.EncodeToString(sum[:])
+	sign := map[string]any{"credentialID": id, "SAD": sad, "hashes": []string{hash}, "signAlgo": "1.2.840.10045.4.3.2"}
+	ask(200, "signatures/signHash", sign)
+	ask(400, "signatures/signHash", sign) // a second time
+	ask(200, "signatures/timestamp", map[string]any{"hash": hash, "hashAlgo": oid})
+	r.want(401, "POST", "/csc/v2/credentials/list", "application/json", []byte("{}"))
+	r.form(400, "/csc/v2/oauth2/token", url.Values{"grant_type": {"authorization_code"}, "code": {"wrong"}, "redirect_uri": {"x"}, "code_verifier": {"x"}})
+	r.form(204, "/csc/v2/oauth2/revoke", url.Values{"token": {sad}})
 }
 
 func (r *road) orderPage() {

@@ -74,9 +74,6 @@ const (
 	ScopeProfile    = "profile"     // the citizen's name
 	ScopeNationalID = "national_id" // the national ID number
 	ScopeSign       = "sign"        // sign orders over the REST API (client credentials)
-	// ScopeSignRaw is a client's right to bare signature values, whose content
-	// nobody but the client has looked at.
-	ScopeSignRaw = "sign:raw"
 )
 
 // Config is what a Provider needs. All fields without a note are required.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"sealgate/cmd/sealctl/softphone"
 )
@@ -436,20 +437,36 @@ func (h *house) race(p people) {
 	p = p.at(h)
 	hash := sha256.Sum256([]byte("race"))
 	sad := p.s.sad(h.mei, p.id, hash[:])
-	if good := h.together(func() answer { return p.s.call(p.mei, "signatures/signHash", signing(p.id, sad, hash[:])) }); good != 1 {
+	// Both have looked before either writes: the token's row is held until they wait for it.
+	tx, err := h.pool.Begin(h.ctx)
+	h.must(err)
+	defer func() { _ = tx.Rollback(h.ctx) }()
+	_, err = tx.Exec(h.ctx, `SELECT 1 FROM csc_tokens WHERE scope = 'credential' AND spent = '{}' FOR UPDATE`)
+	h.must(err)
+	time.AfterFunc(0, func() {
+		for range 200 {
+			var n int
+			if err := tx.QueryRow(h.ctx, `SELECT count(*) FROM pg_locks WHERE NOT granted`).Scan(&n); err != nil || n >= 2 {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		_ = tx.Rollback(h.ctx)
+	})
+	if good := h.together(2, func() answer { return p.s.call(p.mei, "signatures/signHash", signing(p.id, sad, hash[:])) }); good != 1 {
 		h.t.Errorf("%d calls got the signature", good)
 	}
 	a := p.s.begin(forHashes(p.id, hash[:])).open()
 	code := a.approve(h.mei).Get("code")
-	if good := h.together(func() answer { return a.redeem(code) }); good > 1 {
+	if good := h.together(8, func() answer { return a.redeem(code) }); good > 1 {
 		h.t.Errorf("%d exchanges of one code", good)
 	}
 }
 
-func (h *house) together(call func() answer) (good int) {
+func (h *house) together(calls int, call func() answer) (good int) {
 	var wait sync.WaitGroup
 	var mu sync.Mutex
-	for range 8 {
+	for range calls {
 		wait.Go(func() {
 			a := call()
 			mu.Lock()

@@ -127,10 +127,21 @@ func readInput(r *http.Request, needed bool) (input, error) {
 		return nil, errBodyTooLarge
 	}
 	var in input
-	if err != nil || front.ParseJSON(body, &in) != nil || in == nil {
+	if err != nil || parse(body, &in) != nil {
 		return nil, errBody
 	}
 	return in, nil
+}
+
+// parse reads one JSON object.
+func parse(body []byte, in *input) error {
+	if err := front.ParseJSON(body, in); err != nil {
+		return err
+	}
+	if *in == nil {
+		return errBody // the value null
+	}
+	return nil
 }
 
 // has says whether a member is there; null is as good as none (§7.1).

@@ -46,7 +46,6 @@ func newHouse(t *testing.T, settings ...map[string]string) *house {
 	h.box, err = onebox.Start(ctx, cfg)
 	h.must(err)
 	t.Cleanup(func() { h.must(h.box.Close()) })
-	h.exec(`UPDATE clients SET scopes = array_append(scopes, 'sign:raw') WHERE client_id = $1`, h.box.ClientID)
 	h.mei, err = h.box.Enrol(ctx, h.box.Cards[0])
 	h.must(err)
 	h.other, err = h.box.Enrol(ctx, h.box.Cards[1])

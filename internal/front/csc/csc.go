@@ -147,5 +147,5 @@ func (d *Door) parseCredentialID(c *agency.Client, id string) (uuid.UUID, error)
 // mayUse says whether a client may use this door at all: it gets bare values, so
 // it needs the right to them.
 func mayUse(c *agency.Client) bool {
-	return c.MayUse(agency.GrantAuthorizationCode) && c.AuthMethod != agency.AuthNone && c.HasScope(oidc.ScopeSignRaw)
+	return c.MayUse(agency.GrantAuthorizationCode) && c.AuthMethod != agency.AuthNone && c.HasScope(agency.ScopeSignRaw)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -230,5 +231,55 @@ func (h *house) credentialOnly(s *software, id string, cert *x509.Certificate) {
 	}
 	if bytes.Equal([]byte(values[0]), []byte(values[1])) {
 		h.t.Error("one value for two hashes")
+	}
+}
+
+// With RSA keys, the hash is implied by the algorithm or named beside it.
+func TestRSA(t *testing.T) {
+	h := newHouse(t, map[string]string{"mobile.key_algorithm": "RSA-2048"})
+	s := h.software()
+	service := s.service(h.mei)
+	id := s.ids(service)[0]
+	info := s.call(service, "credentials/info", map[string]any{"credentialID": id})
+	var it struct {
+		Key  struct{ Algo []string }
+		Cert struct{ Certificates []string }
+	}
+	h.must(json.Unmarshal(info.raw, &it))
+	der, err := base64.StdEncoding.DecodeString(it.Cert.Certificates[0])
+	h.must(err)
+	cert, err := x509.ParseCertificate(der)
+	h.must(err)
+	hashes := hashesOf("implied", "named")
+	sad := s.sad(h.mei, id, hashes...)
+	for i, change := range []map[string]any{{"signAlgo": "1.2.840.113549.1.1.11", "hashAlgorithmOID": nil}, {"signAlgo": "1.2.840.113549.1.1.1"}} {
+		if !slices.Contains(it.Key.Algo, change["signAlgo"].(string)) {
+			t.Errorf("info does not name %s", change["signAlgo"])
+		}
+		body := signing(id, sad, hashes[i])
+		for name, value := range change {
+			body[name] = value
+		}
+		got := s.call(service, "signatures/signHash", body)
+		if got.status != http.StatusOK {
+			t.Fatalf("signHash: %s", got.raw)
+		}
+		value, err := base64.StdEncoding.DecodeString(got.list("signatures")[0])
+		h.must(err)
+		if err := rsa.VerifyPKCS1v15(cert.PublicKey.(*rsa.PublicKey), crypto.SHA256, hashes[i], value); err != nil {
+			t.Error(err)
+		}
+	}
+	sad = s.sad(h.mei, id, hashes[0])
+	for member, c := range map[string]struct {
+		value any
+		told  string
+	}{"hashAlgorithmOID": {nil, "Missing (or invalid type) string parameter hashAlgorithmOID"}, "signAlgo": {ecdsaSHA256, "Invalid parameter signAlgo"}} {
+		body := signing(id, sad, hashes[0])
+		body["signAlgo"] = "1.2.840.113549.1.1.1"
+		body[member] = c.value
+		if got := s.call(service, "signatures/signHash", body); got.told() != "400 invalid_request: "+c.told {
+			t.Errorf("%s: %s", member, got.told())
+		}
 	}
 }

@@ -91,6 +91,7 @@ func (d *Door) client(r *http.Request, form url.Values) (*agency.Client, *oidc.U
 		return nil, nil, err
 	}
 	if c.AuthMethod == agency.AuthNone {
+		d.record(r, audit.New(audit.ClientRefused).ByClient(c.ID, c.ClientID), errClient.code)
 		return nil, nil, oidc.ErrClientAuth
 	}
 	return c, assertion, nil
@@ -110,7 +111,7 @@ func (d *Door) failClient(w http.ResponseWriter, r *http.Request, err error) {
 	front.WriteJSON(w, http.StatusUnauthorized, wire{"invalid_client", "Client authorization required"})
 }
 
-// grantErrors says what a client is told of a code that gives nothing.
+// grantError says what a client is told of a code that gives nothing.
 func grantError(err error) error {
 	f := fault.From(err)
 	for _, known := range []*fault.Error{oidc.ErrGrantUnknown, oidc.ErrCodeExpired, oidc.ErrCodeUsed, oidc.ErrCodeClient,
