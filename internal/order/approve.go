@@ -128,10 +128,8 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 		return nil, d.Stopped()
 	case !bytes.Equal(assertion.UserHandle, d.UserHandle):
 		return nil, ErrDeviceUnknown
-	case o.SubjectCitizenID != nil && *o.SubjectCitizenID != d.CitizenID:
-		return nil, ErrWrongCitizen
-	case o.SubjectCertificateID != nil && (d.Certificate == nil || *o.SubjectCertificateID != d.Certificate.ID):
-		return nil, ErrWrongDevice
+	case o.meant(d) != nil:
+		return nil, o.meant(d)
 	case o.Kind == Login && len(r.LeftOut) > 0:
 		return nil, ErrLeftOut
 	}
@@ -164,6 +162,18 @@ func (s *Service) judge(ctx context.Context, o *Order, d *Device, assertion *pas
 	}
 	return &Approval{Order: o.ID, ClaimHash: o.ClaimHash, Device: *d, Assertion: assertion, Verified: verified, Content: o.Content,
 		LeftOut: r.LeftOut, RPID: s.cfg.RPID, ACR: acr, At: now, Authorization: auth, Allowed: allowed}, nil
+}
+
+// meant says whether a device is one that the order is for. One that has no
+// certificate yet is refused for that.
+func (o *Order) meant(d *Device) error {
+	switch {
+	case o.SubjectCitizenID != nil && *o.SubjectCitizenID != d.CitizenID:
+		return ErrWrongCitizen
+	case o.SubjectCertificateID != nil && d.Certificate != nil && *o.SubjectCertificateID != d.Certificate.ID:
+		return ErrWrongDevice
+	}
+	return nil
 }
 
 // reached is the acr of an approval by this device; a fault where the client

@@ -90,11 +90,11 @@ func (s CSCStore) UseAssertion(ctx context.Context, a oidc.UsedAssertion) error 
 	return s.db.pipeline(ctx, func(b *batch) { queueAssertion(b, a) })
 }
 
-const credentialColumns = `m.id, m.citizen_id, m.device_id, m.der, m.state, m.not_before, m.not_after, d.name,
+const credentialColumns = `m.id, m.citizen_id, m.device_id, m.der, m.authority, m.state, m.not_before, m.not_after, d.name,
   c.state = 'active' AND d.state = 'active', m.superseded_at IS NOT NULL`
 
 func credentialTargets(c *csc.Credential) []any {
-	return []any{&c.ID, &c.Citizen, &c.Device, &c.DER, &c.State, &c.NotBefore, &c.NotAfter, &c.DeviceName, &c.Active, &c.Superseded}
+	return []any{&c.ID, &c.Citizen, &c.Device, &c.DER, &c.Authority, &c.State, &c.NotBefore, &c.NotAfter, &c.DeviceName, &c.Active, &c.Superseded}
 }
 
 // Credentials lists the certificates in use, of each device one.

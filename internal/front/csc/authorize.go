@@ -200,7 +200,7 @@ func (d *Door) credentialOrder(r *http.Request, c *agency.Client, request *Reque
 	if err != nil {
 		return nil, err
 	}
-	made, _, err := d.cfg.Orders.CreateSign(r.Context(), order.SignRequest{Client: order.ClientOf(c), Documents: wanted.documents,
+	made, _, err := d.cfg.Orders.CreateSign(r.Context(), order.SignRequest{Client: order.ClientOf(c), Documents: wanted.documents, Level: signing.LevelB,
 		Text: wanted.description, ReturnURI: request.RedirectURI, SubjectCitizenID: &credential.Citizen, SubjectCertificateID: &id,
 		Browser: &browser, Started: from(r), Request: stored, Shown: asked})
 	if f := fault.From(err); err != nil && (f.Kind == fault.Invalid || f.Kind == fault.TooLarge) {

@@ -252,7 +252,7 @@ func (d *Door) describe(ctx context.Context, c Credential, v view) (credentialIn
 		out.Cert.Certificates = []string{encodeStandard(cert.Raw)}
 	}
 	if v.certificates == "chain" {
-		above, err := d.above(ctx, cert)
+		above, err := d.above(ctx, cert, c.Authority)
 		if err != nil {
 			return out, err
 		}
@@ -268,8 +268,8 @@ func (d *Door) describe(ctx context.Context, c Credential, v view) (credentialIn
 }
 
 // above gives the certificates over a citizen's, the nearest first.
-func (d *Door) above(ctx context.Context, cert *x509.Certificate) ([]string, error) {
-	all, err := d.cfg.Chain(ctx)
+func (d *Door) above(ctx context.Context, cert *x509.Certificate, authority string) ([]string, error) {
+	all, err := d.cfg.Chain(ctx, authority)
 	if err != nil {
 		return nil, err
 	}

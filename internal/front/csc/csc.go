@@ -68,8 +68,9 @@ type Config struct {
 	// Provider authenticates clients at the token endpoint.
 	Provider *oidc.Provider
 	Store    Store
-	// Chain gives the certificates above the citizens' own, in any order.
-	Chain func(ctx context.Context) ([]*x509.Certificate, error)
+	// Chain gives the certificates above those that an authority issued, by the
+	// register's name (issuing.ChainOf), in any order.
+	Chain func(ctx context.Context, authority string) ([]*x509.Certificate, error)
 	// Stamp answers a request to our time-stamp authority (RFC 3161).
 	Stamp func(ctx context.Context, request []byte) (response []byte, err error)
 	// CodeSecret, 32 bytes: keys for authorization codes and tokens are derived from it.

@@ -75,6 +75,7 @@ type Redemption struct {
 type Credential struct {
 	ID, Citizen, Device uuid.UUID
 	DER                 []byte
+	Authority           string // who issued it, by the register's name
 	State               issuing.State
 	NotBefore, NotAfter time.Time
 	// DeviceName is what its owner calls the phone.
