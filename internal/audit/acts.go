@@ -72,6 +72,7 @@ const (
 const (
 	SignatureMade    Act = "signature.made"
 	SignatureRefused Act = "signature.refused"
+	SignatureRenewed Act = "signature.renewed" // a further archive time-stamp was added
 )
 
 // Official documents on their way.

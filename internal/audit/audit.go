@@ -50,6 +50,7 @@ const (
 	KeyKind        Key = "kind"         // order kind: login, sign, enrol
 	KeySource      Key = "source"       // how the phone got the order: scanner, link, same_device…
 	KeyACR         Key = "acr"          // authentication context class reached
+	KeyDocument    Key = "document"     // place of one document in the order, from 0
 	KeyDocuments   Key = "documents"    // number of documents in the order
 	KeySigned      Key = "signed"       // number of documents signed
 	KeyFailed      Key = "failed"       // number of documents that could not be signed

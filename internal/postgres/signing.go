@@ -89,7 +89,11 @@ func (s SigningStore) Complete(ctx context.Context, c signing.Completion) error 
 	documents := make([]int32, len(c.Signatures))
 	forms := make([]string, len(c.Signatures))
 	ders := make([][]byte, len(c.Signatures))
+	renewAt := make([]*time.Time, len(c.Signatures))
 	for i, sig := range c.Signatures {
+		if !sig.RenewAt.IsZero() {
+			renewAt[i] = &sig.RenewAt
+		}
 		documents[i], forms[i], ders[i] = int32(sig.Document), string(sig.Form), sig.DER
 	}
 	var failures []byte
@@ -106,9 +110,10 @@ WHERE id = $1 AND kind = 'sign' AND state = 'approved'`, c.Order, c.At, failures
 		b.found(signing.ErrCertificate, `SELECT id FROM mobile_certificates WHERE id = $1 AND state = 'good' FOR SHARE`, c.Certificate)
 		b.found(signing.ErrStopped, `SELECT d.id FROM devices d JOIN citizens c ON c.id = d.citizen_id
 WHERE d.id = $1 AND c.id = $2 AND d.state = 'active' AND c.state = 'active' FOR SHARE`, c.Device, c.Citizen)
-		b.exec(`INSERT INTO signatures (order_id, document, mobile_certificate_id, form, der, created_at)
-SELECT $1, d.document, $2, d.form, d.der, $3 FROM unnest($4::integer[], $5::text[], $6::bytea[]) AS d (document, form, der)`,
-			c.Order, c.Certificate, c.At, documents, forms, ders)
+		b.exec(`INSERT INTO signatures (order_id, document, mobile_certificate_id, form, der, created_at, renew_at)
+SELECT $1, d.document, $2, d.form, d.der, $3, d.renew_at
+FROM unnest($4::integer[], $5::text[], $6::bytea[], $7::timestamptz[]) AS d (document, form, der, renew_at)`,
+			c.Order, c.Certificate, c.At, documents, forms, ders, renewAt)
 		queueAudit(b, c.Entry)
 	})
 }

@@ -113,6 +113,7 @@ func (s *Server) tasks() []jobs.Task {
 		s.cards.task(),
 		{Name: "orders that ran out", Every: 10 * time.Second, Run: s.services.orders.Sweep},
 		{Name: "approved orders without signatures", Every: 5 * time.Second, Run: s.services.finishLeftOvers},
+		{Name: "archive time-stamps", Every: time.Minute, Run: s.services.signing.RenewArchives},
 		{Name: "requests to an outside CA", Every: 2 * time.Second, Run: s.services.requestLeftOvers},
 		{Name: "official documents behind their orders", Every: 3 * time.Second, Run: s.services.dossiers.CatchUp},
 		{Name: "official documents that ran out", Every: time.Minute, Run: s.services.dossiers.Sweep},

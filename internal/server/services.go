@@ -173,6 +173,7 @@ func (s *services) signatures(opts Options, db *postgres.DB, f *foundation) erro
 		return issuing.ChainOf(ctx, s.ca, db.Requests(), authority)
 	},
 		Sources: s.stamping.sources(), Parallel: opts.Config.TSA.Parallel, Evidence: evidenceInside(bundles),
+		Archives: db.Signing(), RenewBefore: opts.Config.Signing.RenewBefore,
 		Origins: []string{opts.Config.PublicOrigin}, RPID: opts.Config.RPID, Log: opts.Log,
 		Changed: func(id uuid.UUID) { s.hub.Announce(order.ID(id)) }})
 	if err != nil {

@@ -75,10 +75,18 @@ func newWorld(t testing.TB) *world {
 // node makes one more service on the same database.
 func (w *world) node(store signing.Store, now func() time.Time) *signing.Service {
 	w.t.Helper()
+	return w.nodeWith(func(c *signing.Config) { c.Store, c.Now = store, now })
+}
+
+// nodeWith makes a service with a configuration of its own.
+func (w *world) nodeWith(change func(*signing.Config)) *signing.Service {
+	w.t.Helper()
 	var mu sync.Mutex
-	s, err := signing.New(signing.Config{Store: store, Keys: w.keys, Chain: w.ca.Chain, RPID: rpID, Origins: []string{origin},
+	cfg := signing.Config{Store: w.db.Signing(), Keys: w.keys, Chain: w.ca.Chain, RPID: rpID, Origins: []string{origin},
 		Changed: func(id uuid.UUID) { mu.Lock(); w.changed = append(w.changed, id); mu.Unlock() },
-		Log:     slog.New(slog.DiscardHandler), Now: now})
+		Log:     slog.New(slog.DiscardHandler)}
+	change(&cfg)
+	s, err := signing.New(cfg)
 	w.ok(err)
 	return s
 }

@@ -142,7 +142,10 @@ func (s *Service) raiseOne(ctx context.Context, sig Signature, to cades.Level) (
 	if sig.Form == FormPAdES {
 		der, err = s.stamped(ctx, sig.DER)
 	} else {
-		der, err = cades.Extend(ctx, sig.DER, to, *s.cfg.Sources)
+		var src cades.Sources
+		if src, err = s.sources(sig.DER); err == nil {
+			der, err = cades.Extend(ctx, sig.DER, to, src)
+		}
 	}
 	return der, outside(err)
 }

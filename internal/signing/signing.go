@@ -79,6 +79,7 @@ type Signature struct {
 	DER         []byte    // for the bare forms the value as it is
 	Certificate uuid.UUID // the mobile certificate that made it
 	CreatedAt   time.Time
+	RenewAt     time.Time // of one at B-LTA, when it is stored: when its archive time-stamp is renewed
 }
 
 // Completion is what Complete writes.
@@ -132,6 +133,10 @@ type Config struct {
 	Sources *cades.Sources
 	// Parallel is how many time-stamps an order asks for at a time. Zero is 8.
 	Parallel int
+	// Archives keeps archive time-stamps going, from RenewBefore the end of the newest
+	// one's certificate; nil: nobody does.
+	Archives    Archives
+	RenewBefore time.Duration
 	// Evidence gives, for an order, what makes the evidence bundle of each of its
 	// documents; nil: none can be put into signatures.
 	Evidence func(ctx context.Context, order uuid.UUID) (func(document int) ([]byte, error), error)
@@ -239,6 +244,13 @@ func (s *Service) complete(ctx context.Context, w Work) error {
 	maps.Copy(failures, more)
 	if len(signatures) == 0 {
 		return ErrNoneSigned
+	}
+	if auth.level == LevelLTA {
+		for i := range signatures {
+			if signatures[i].Form == FormCMS {
+				signatures[i].RenewAt = s.renewAt(signatures[i].DER, now)
+			}
+		}
 	}
 	return s.cfg.Store.Complete(ctx, Completion{
 		Order: auth.order, Certificate: auth.certificate.ID, Citizen: auth.citizen, Device: auth.device, DigestsHash: auth.digestsHash,

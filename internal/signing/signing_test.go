@@ -205,6 +205,13 @@ func TestRefused(t *testing.T) {
 			w.exec(`UPDATE approvals SET content = $2 WHERE order_id = $1`, id, content)
 			w.exec(`UPDATE signing_authorizations SET digests_hash = $2 WHERE order_id = $1`, id, hash[:])
 		}},
+		{"level changed", signing.ErrEvidence, func(id uuid.UUID) {
+			content := bytes.Replace(signContent(oid(id), "a", "b"), []byte(`"kind":"sign",`), []byte(`"kind":"sign","level":"B-T",`), 1)
+			hash, _ := signing.DigestsHash(content, nil)
+			w.exec(`UPDATE orders SET content = $2 WHERE id = $1`, id, content)
+			w.exec(`UPDATE approvals SET content = $2 WHERE order_id = $1`, id, content)
+			w.exec(`UPDATE signing_authorizations SET digests_hash = $2 WHERE order_id = $1`, id, hash[:])
+		}},
 		{"left-out list changed", signing.ErrEvidence, func(id uuid.UUID) {
 			hash, _ := signing.DigestsHash(signContent(oid(id), "a", "b"), []int{0})
 			w.exec(`UPDATE approvals SET left_out = '{0}' WHERE order_id = $1`, id)
