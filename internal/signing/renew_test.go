@@ -46,7 +46,9 @@ type archiveLab struct {
 	validators struct{ signers, stamps *certpath.Validator }
 }
 
-func (l *archiveLab) now() time.Time { return time.Now().Add(time.Duration(l.ahead.Load()) * time.Second) }
+func (l *archiveLab) now() time.Time {
+	return time.Now().Add(time.Duration(l.ahead.Load()) * time.Second)
+}
 
 func newArchiveLab(w *world) *archiveLab {
 	start := time.Now().Add(-time.Hour)
