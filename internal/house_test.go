@@ -50,6 +50,7 @@ var sideways = map[string]string{
 	"signing→issuing":       "a signature names the certificate that was issued",
 	"evidence→signing":      "an approval's challenge has one definition",
 	"enrolment→order":       "binding a phone is an order of kind enrol",
+	"enrolment→console":     "two registrars' confirmation is consumed by the binding itself",
 	"front/agencyapi→oidc":  "the provider issues and checks this door's access tokens",
 	"pkitest/*→pkitest":     "a test server of another CA issues from a throw-away hierarchy",
 	"front/*→front":         "doors stand in the shell",
