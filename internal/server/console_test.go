@@ -5,15 +5,20 @@ import (
 	"encoding/json"
 	"html"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"sealgate/cmd/sealctl/softphone"
+	"sealgate/internal/evidence"
+	"sealgate/internal/postgres"
 	"sealgate/internal/softauthn"
 )
 
@@ -601,10 +606,12 @@ WHERE e.proof_kind = 'registrar' AND e.proof IS NOT NULL AND m.state = 'good' AN
 	// The phone logs in.
 	at := w.relyingParty().begin()
 	browser := w.browser()
-	back := must(browser.Return(w.ctx, w.approved(t, at, browser, phone)))(t)
+	login := w.approved(t, at, browser, phone)
+	back := must(browser.Return(w.ctx, login))(t)
 	if _, err := at.finish(back); err != nil {
 		t.Fatal(err)
 	}
+	w.judgeRegistrars(t, login)
 
 	// Three wrong digits end a proposal; the card revoked meanwhile stops one.
 	want(t, "begin again", desk.begin(), "")
@@ -628,6 +635,61 @@ WHERE e.proof_kind = 'registrar' AND e.proof IS NOT NULL AND m.state = 'good' AN
 	want(t, "an order that ran out", code, "order_expired")
 	if n := w.count(t, `SELECT count(*) FROM devices`); n != 2 {
 		t.Error(n, "devices at the end")
+	}
+}
+
+// judgeRegistrars verifies evidence that rests on registrars.
+func (w *world) judgeRegistrars(t *testing.T, login string) {
+	t.Helper()
+	raw := must(w.bundle(t, login).Encode())(t)
+	o := w.judge(t)
+	if r := w.verify(t, raw, o); r.Verdict != evidence.Indeterminate || !slices.Equal(r.Broken(), []string{evidence.LinkRegistrars}) {
+		t.Errorf("without a list of registrars: %s %+v", r.Verdict, r.Links)
+	}
+	for _, a := range must(postgres.New(w.pool).Console().List(w.ctx))(t) {
+		for _, k := range a.Passkeys {
+			o.Registrars = append(o.Registrars, evidence.Registrar{ID: a.ID.String(), CredentialID: k.ID, PublicKey: k.PublicKey, Since: k.CreatedAt})
+		}
+	}
+	if r := w.verify(t, raw, o); r.Verdict != evidence.Passed {
+		t.Errorf("with a list of registrars: %s %+v", r.Verdict, r.Links)
+	}
+	broken := func(what string, o evidence.Options, raw []byte) {
+		t.Helper()
+		r, err := evidence.Verify(w.ctx, raw, o)
+		if err == nil && r.Verdict == evidence.Passed {
+			t.Errorf("%s: passed", what)
+		}
+	}
+	one := o
+	one.Registrars = slices.DeleteFunc(slices.Clone(o.Registrars), func(r evidence.Registrar) bool {
+		return bytes.Contains(raw, []byte(r.ID)) && r.ID == o.Registrars[len(o.Registrars)-2].ID
+	})
+	broken("one of them is not accepted", one, raw)
+	late := o
+	late.Registrars = slices.Clone(o.Registrars)
+	for i := range late.Registrars {
+		late.Registrars[i].Since = time.Now()
+	}
+	broken("appointed later", late, raw)
+	change := func(what string, f func(p *evidence.Proof)) {
+		b := must(evidence.Parse(raw))(t)
+		f(b.Proof)
+		if err := b.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		broken(what, o, must(b.Encode())(t))
+	}
+	change("one registrar twice", func(p *evidence.Proof) { p.Registrars[1] = p.Registrars[0] })
+	change("the other way round", func(p *evidence.Proof) { slices.Reverse(p.Registrars) })
+	change("another nonce", func(p *evidence.Proof) { p.Registrars[0].Nonce[3] ^= 1 })
+	change("another statement", func(p *evidence.Proof) {
+		p.Statement = bytes.Replace(p.Statement, []byte("id_card"), []byte("passport"), 1)
+	})
+	for range 150 {
+		bad := bytes.Clone(raw)
+		bad[rand.IntN(len(bad))] ^= 1 << rand.IntN(7)
+		broken("a changed byte", o, bad)
 	}
 }
 
