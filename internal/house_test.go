@@ -55,6 +55,7 @@ var sideways = map[string]string{
 	"sigverify→evidence":    "a signature may carry the evidence of its approval",
 	"enrolment→order":       "binding a phone is an order of kind enrol",
 	"dossier→order":         "a point is signed by a sign order",
+	"enrolment→console":     "two registrars' confirmation is consumed by the binding itself",
 	"front/agencyapi→oidc":  "the provider issues and checks this door's access tokens",
 	"pkitest/*→pkitest":     "a test server of another CA issues from a throw-away hierarchy",
 	"front/csc→oidc":        "the provider authenticates this door's clients, and its faults of codes and tokens are theirs",

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"sealgate/internal/config"
 	"sealgate/internal/console"
+	"sealgate/internal/evidence"
 	frontconsole "sealgate/internal/front/console"
 	"sealgate/internal/postgres"
 	"sealgate/internal/server"
@@ -168,4 +170,33 @@ func writeAdministrators(out io.Writer, all []console.Administrator) error {
 	e := json.NewEncoder(out)
 	e.SetIndent("", "  ")
 	return e.Encode(list)
+}
+
+// registrarsFile reads those of a list of administrators who are registrars.
+func registrarsFile(name string) ([]evidence.Registrar, error) {
+	raw, err := readBounded(name, 4<<20)
+	if err != nil {
+		return nil, err
+	}
+	var list []listedAdministrator
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, err
+	}
+	var out []evidence.Registrar
+	for _, a := range list {
+		if !slices.Contains(a.Roles, console.Registrar) {
+			continue
+		}
+		for _, k := range a.Keys {
+			r := evidence.Registrar{ID: a.ID, CredentialID: k.CredentialID, PublicKey: k.PublicKey, Since: k.Since}
+			if a.Removed != nil {
+				r.Until = *a.Removed
+			}
+			out = append(out, r)
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("nobody in the list is a registrar")
+	}
+	return out, nil
 }

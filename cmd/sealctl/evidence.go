@@ -32,7 +32,8 @@ var errNotPassed = errors.New("the evidence did not pass")
 var linkNames = map[string]string{
 	evidence.LinkForm: "檔案完整", evidence.LinkCardChain: "自然人憑證信任鏈", evidence.LinkRevocation: "自然人憑證未廢止",
 	evidence.LinkStatement: "卡片簽署綁定聲明", evidence.LinkRegistration: "行動裝置註冊", evidence.LinkDeviceProof: "原手機簽署新增聲明", evidence.LinkApproval: "行動裝置授權",
-	evidence.LinkContent: "授權內容", evidence.LinkDocuments: "文件", evidence.LinkMobile: "行動憑證", evidence.LinkSignatures: "簽章",
+	evidence.LinkRegistrars: "兩位註冊人員簽署聲明（卡片未簽）",
+	evidence.LinkContent:    "授權內容", evidence.LinkDocuments: "文件", evidence.LinkMobile: "行動憑證", evidence.LinkSignatures: "簽章",
 }
 
 // linkName gives a link's words; those of an earlier phone say so.
@@ -57,6 +58,7 @@ func evidenceCommand() *cobra.Command {
 // evidenceFlags are what a verifier brings.
 type evidenceFlags struct {
 	anchors, services, documents, revocation []string
+	registrars                               string
 	at                                       string
 	json                                     bool
 }
@@ -100,6 +102,7 @@ func evidenceVerifyCommand() *cobra.Command {
 	flags.StringSliceVar(&f.services, "service-anchor", nil, "file with roots of mobile certificates that you trust; needed for sign orders")
 	flags.StringArrayVar(&f.documents, "document", nil, "a document that the content must name")
 	flags.StringArrayVar(&f.revocation, "revocation", nil, "a revocation list that the bundle names by its hash alone")
+	flags.StringVar(&f.registrars, "registrars", "", "registrars whose word you take for phones bound in person (from `sealctl admin list --json`)")
 	flags.StringVar(&f.at, "at", "", "judge certificates for this time (RFC 3339) instead of when they were used")
 	flags.BoolVar(&f.json, "json", false, "print the report as JSON")
 	_ = cmd.MarkFlagRequired("anchor") // the flag exists
@@ -114,6 +117,11 @@ func (f evidenceFlags) options(ctx context.Context) (evidence.Options, error) {
 	}
 	if o.ServiceAnchors, err = certificateFiles(f.services); err != nil {
 		return o, err
+	}
+	if f.registrars != "" {
+		if o.Registrars, err = registrarsFile(f.registrars); err != nil {
+			return o, fmt.Errorf("--registrars: %w", err)
+		}
 	}
 	if f.at != "" {
 		if o.At, err = time.Parse(time.RFC3339, f.at); err != nil {

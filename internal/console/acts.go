@@ -106,8 +106,6 @@ type ActStore interface {
 	Close(ctx context.Context, id uuid.UUID, to ActState, by uuid.UUID, at time.Time, entry audit.Entry) error
 	// WrongDigits counts a wrong try; an act with too many is refused.
 	WrongDigits(ctx context.Context, id uuid.UUID, most int, entry audit.Entry) error
-	// Proof reads both assertions of a confirmed act as evidence; ErrAct.
-	Proof(ctx context.Context, id uuid.UUID) ([]Signed, error)
 }
 
 // maxDigitTries is how often two digits may be wrong.
@@ -297,6 +295,12 @@ type Signed struct {
 	AuthenticatorData []byte `json:"authenticator_data"`
 	ClientDataJSON    []byte `json:"client_data_json"`
 	Signature         []byte `json:"signature"`
+}
+
+// Signed gives an approval as evidence.
+func (a *Approval) Signed() Signed {
+	return Signed{Step: a.Step, Administrator: a.AdministratorID.String(), CredentialID: a.CredentialID, PublicKey: a.COSEKey, Nonce: a.Nonce,
+		AuthenticatorData: a.AuthenticatorData, ClientDataJSON: a.ClientDataJSON, Signature: a.Signature}
 }
 
 // decode reads a statement that a ticket has covered.

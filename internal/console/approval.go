@@ -18,6 +18,7 @@ import (
 
 	"sealgate/internal/audit"
 	"sealgate/internal/passkey"
+	"sealgate/internal/signing"
 )
 
 // Step is what an assertion is given for. It is part of the challenge: who
@@ -40,12 +41,7 @@ const (
 // Anybody who has nonce and statement can compute it again. The nonce is 32
 // bytes that only the service can make, for one session and one time.
 func Challenge(step Step, nonce, statement []byte) [32]byte {
-	h := sha256.New()
-	fmt.Fprintf(h, "sealgate/console/%s/v1\x00", step)
-	h.Write(nonce)
-	sum := sha256.Sum256(statement)
-	h.Write(sum[:])
-	return [32]byte(h.Sum(nil))
+	return signing.AdministratorChallenge(string(step), nonce, statement)
 }
 
 // ticketSize is expiry and random bytes.

@@ -12,6 +12,7 @@ import (
 	"sealgate/internal/audit"
 	"sealgate/internal/certpath"
 	"sealgate/internal/citizen"
+	"sealgate/internal/console"
 	"sealgate/internal/issuing"
 	"sealgate/internal/keyring"
 	"sealgate/internal/order"
@@ -89,6 +90,8 @@ type Binding struct {
 	Audit       []audit.Entry // the citizen is filled in
 	// By is the phone that agreed; nil unless one did.
 	By *AddedBy
+	// Confirmed is consumed in the transaction, where two registrars agreed.
+	Confirmed *console.Confirmation
 	// Replace removes the citizen's devices of the same name first; their
 	// certificates are revoked as superseded.
 	Replace bool
@@ -240,7 +243,7 @@ func (s *Service) prepare(ctx context.Context, e *Enrolment, a *agreement, now t
 			BackupEligible: c.BackupEligible, BackupState: c.BackupState, AttestationFormat: c.AttestationFormat, Attested: c.Attested,
 			Name: e.DeviceName, State: citizen.DeviceActive, CreatedAt: now,
 		},
-		Key: issued.Key, Mobile: issued.Certificate, Request: issued.Request, Statement: e.Statement, Proof: a.proof, Revocation: a.revocation, Judge: s.judge, By: a.by,
+		Key: issued.Key, Mobile: issued.Certificate, Request: issued.Request, Statement: e.Statement, Proof: a.proof, Revocation: a.revocation, Judge: s.judge, By: a.by, Confirmed: a.confirmed,
 	}
 	if a.by != nil {
 		b.Device.AddedByDeviceID = &a.by.Device
@@ -256,6 +259,9 @@ func (s *Service) completionEntries(b *Binding, a *agreement, from order.Origin)
 	actor := audit.New(audit.EnrolCompleted).ByBrowser()
 	if a.by != nil {
 		actor = actor.ByCitizen(a.by.CitizenID)
+	}
+	if a.confirmed != nil {
+		actor = actor.By(audit.ActorOperator, a.confirmed.Approval.AdministratorID.String())
 	}
 	entry := func(act audit.Act) audit.Entry {
 		return s.entry(act, b.Order).By(actor.ActorKind, actor.Actor).Device(b.Device.ID).From(from.IP)

@@ -17,6 +17,7 @@ import (
 	"github.com/gowebpki/jcs"
 
 	"sealgate/internal/certpath"
+	"sealgate/internal/citizen"
 	"sealgate/internal/cms"
 	"sealgate/internal/enrolment"
 	"sealgate/internal/fault"
@@ -369,6 +370,26 @@ func TestCardThatGoesBadOnTheWay(t *testing.T) {
 	good := w.walk(w.card(pkitest.CitizenOptions{NationalID: "B223000020"})).toCard()
 	_, err := w.svc.Complete(ctx, good.proof())
 	must(t, err) // positive control, by list
+}
+
+// A look that was made for a binding does not outweigh a later one that found the
+// card revoked.
+func TestLaterLookOutweighsTheBindings(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	card := w.card(pkitest.CitizenOptions{})
+	_, err := w.svc.Complete(ctx, w.walk(card).toCard().proof())
+	must(t, err)
+	k := w.walk(card).toCard()
+	looked := func(at string) {
+		_, err := w.pool.Exec(ctx, `UPDATE citizen_certificates SET state = 'revoked', checked_at = now() + $1::interval`, at)
+		must(t, err)
+	}
+	looked("1 minute")
+	w.refused(citizen.ErrCardRevoked, func() error { _, err := w.svc.Complete(ctx, k.proof()); return err })
+	looked("-1 minute")
+	_, err = w.svc.Complete(ctx, k.proof())
+	must(t, err) // positive control: it is good now, whatever it was before
 }
 
 func TestSameProofAgainGivesTheSameAnswer(t *testing.T) {

@@ -150,7 +150,15 @@ func (s *Service) register(ctx context.Context, e *Enrolment, r CredentialReques
 		}
 		by = adder.Device.COSEKey
 	}
-	statement, err := newStatement(e.Order.ID, c, attestation, name, s.cfg.RelyingParty.RPID(), now, by)
+	var more func(*Statement)
+	life := s.cfg.CardStep
+	if e.ProofKind == ProofRegistrar {
+		life = inPersonStep
+		if more, err = s.inPerson(ctx, e); err != nil {
+			return nil, err
+		}
+	}
+	statement, err := newStatement(e.Order.ID, c, attestation, name, s.cfg.RelyingParty.RPID(), now, by, more)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +166,7 @@ func (s *Service) register(ctx context.Context, e *Enrolment, r CredentialReques
 		With(audit.KeyFormat, c.AttestationFormat).With(audit.KeyAAGUID, c.AAGUID.String())
 	return &CredentialStep{
 		Order: r.Order, ClaimHash: e.Order.ClaimHash, Credential: c, Attestation: attestation,
-		DeviceName: name, Statement: statement, At: now, ExpiresAt: now.Add(s.cfg.CardStep), Audit: entry,
+		DeviceName: name, Statement: statement, At: now, ExpiresAt: now.Add(life), Audit: entry,
 	}, nil
 }
 

@@ -92,6 +92,7 @@ type Enrolment struct {
 	Order                  *order.Order
 	ProofKind              ProofKind // fixed at the beginning
 	ByDeviceID             uuid.UUID // the phone that began, with ProofDevice
+	InPerson               *InPerson // what was checked, with ProofRegistrar
 	NationalIDMAC          []byte
 	SealedNationalID       []byte
 	SealedName             []byte
@@ -147,6 +148,7 @@ type Config struct {
 	Store        Store
 	Losses       LossStore
 	Phones       PhoneStore
+	Registrars   RegistrarStore
 	Vault        *citizen.Vault
 	Validator    *certpath.Validator // the trust store of citizen certificates, with revocation
 	RelyingParty *passkey.RelyingParty
@@ -186,7 +188,7 @@ type Service struct {
 // New checks the configuration.
 func New(cfg Config) (*Service, error) {
 	switch {
-	case cfg.Store == nil, cfg.Losses == nil, cfg.Phones == nil, cfg.Vault == nil, cfg.Validator == nil, cfg.RelyingParty == nil, cfg.Keys == nil,
+	case cfg.Store == nil, cfg.Losses == nil, cfg.Phones == nil, cfg.Registrars == nil, cfg.Vault == nil, cfg.Validator == nil, cfg.RelyingParty == nil, cfg.Keys == nil,
 		cfg.Issuer == nil, cfg.Announce == nil, cfg.Log == nil, cfg.Client.ID == uuid.Nil:
 		return nil, errors.New("enrolment: a part is missing from the configuration")
 	case cfg.Lifetime <= 0, cfg.MaxLifetime < cfg.Lifetime, cfg.CardStep < 0, cfg.DeviceLimit < 0, cfg.Cooldown < 0:

@@ -104,7 +104,7 @@ func newWorld(t testing.TB, limits ...int) *world {
 		limit = limits[0]
 	}
 	w.cfg = enrolment.Config{
-		Store: w.db.Enrolments(), Losses: w.db.Enrolments(), Phones: w.db.Enrolments(), Vault: vault, Validator: validator(t, w.pki), RelyingParty: w.rp, Keys: keys, Issuer: w.ca,
+		Store: w.db.Enrolments(), Losses: w.db.Enrolments(), Phones: w.db.Enrolments(), Registrars: w.db.Enrolments(), Vault: vault, Validator: validator(t, w.pki), RelyingParty: w.rp, Keys: keys, Issuer: w.ca,
 		Client: order.Client{ID: uuid.Must(uuid.NewV7()), ClientID: "sealgate", Name: order.Names{"zh-Hant": "行動身分", "en": "Mobile ID"},
 			AgencyCode: "sealgate", AgencyName: order.Names{"zh-Hant": "行動身分", "en": "Mobile ID"}, Host: host},
 		Announce: hub.Announce, Suspend: w.db.Citizens().SuspendDevice, Lifetime: 2 * time.Minute, MaxLifetime: 30 * time.Minute, DeviceLimit: limit,

@@ -1,5 +1,7 @@
 package enrolment
 
+import "sealgate/internal/console"
+
 // ProofKind says how the person agrees to a binding. It is fixed when the
 // binding begins and kept with it (enrolments.proof_kind), and evidence files
 // name it (evidence.Kind…). What all kinds have in common: a statement that
@@ -13,6 +15,8 @@ type ProofKind string
 const (
 	ProofCard   ProofKind = "card"   // the citizen's card signs the statement (Begin, Complete)
 	ProofDevice ProofKind = "device" // an earlier phone of the same person does (BeginByPhone, CompleteByPhone)
+	// two registrars do, who have seen the person (BeginInPerson, CompleteInPerson)
+	ProofRegistrar ProofKind = "registrar"
 )
 
 // agreement is a proof that was checked.
@@ -21,7 +25,9 @@ type agreement struct {
 	// card is the citizen certificate behind the binding, found good now.
 	card       *card
 	cardNumber string
-	proof      []byte   // as it is kept: CMS, or PhoneProof as JSON
+	proof      []byte   // as it is kept: CMS; PhoneProof, or two console.Signed, as JSON
 	revocation []byte   // RevocationRecords as JSON
 	by         *AddedBy // with ProofDevice
+	// confirmed is the second registrar's confirmation, with ProofRegistrar.
+	confirmed *console.Confirmation
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gowebpki/jcs"
 
+	"sealgate/internal/console"
 	"sealgate/internal/order"
 	"sealgate/internal/passkey"
 )
@@ -19,6 +20,8 @@ import (
 const (
 	StatementPurpose = "sealgate/bind-device" // a card signs it
 	DevicePurpose    = "sealgate/add-device"  // an earlier phone signs it
+	// InPersonPurpose: two registrars sign it.
+	InPersonPurpose = string(console.BindInPerson)
 )
 
 // Statement is what is agreed to: this passkey, on this phone, may act for
@@ -39,6 +42,14 @@ type Statement struct {
 	RPID         string `json:"rp_id"`
 	// ByThumbprint is the thumbprint of the earlier phone's key; only where one agrees.
 	ByThumbprint string `json:"by_thumbprint,omitempty"`
+	// Only where registrars agree: the masked name of the person, what was checked
+	// (see InPerson), and the SHA-256 of the citizen certificate, base64url
+	// without padding, which no card has signed for here.
+	Person       string `json:"person,omitempty"`
+	DocumentKind string `json:"document_kind,omitempty"`
+	DocumentTail string `json:"document_tail,omitempty"`
+	CardState    string `json:"card_state,omitempty"`
+	Card         string `json:"card,omitempty"`
 	Time         string `json:"time"`  // RFC 3339, UTC, milliseconds: when the passkey was made
 	Nonce        string `json:"nonce"` // 32 random bytes, base64url without padding
 }
@@ -51,8 +62,8 @@ func RegistrationHash(a *passkey.Attestation) [32]byte {
 }
 
 // newStatement gives the bytes to be signed. by is the COSE key of the phone
-// that has to agree; nil for a card.
-func newStatement(id order.ID, c *passkey.Credential, a *passkey.Attestation, deviceName, rpID string, at time.Time, by []byte) ([]byte, error) {
+// that has to agree; nil for a card. more completes the statement; may be nil.
+func newStatement(id order.ID, c *passkey.Credential, a *passkey.Attestation, deviceName, rpID string, at time.Time, by []byte, more func(*Statement)) ([]byte, error) {
 	purpose, byThumbprint := StatementPurpose, ""
 	if by != nil {
 		sum, err := passkey.Thumbprint(by)
@@ -68,7 +79,7 @@ func newStatement(id order.ID, c *passkey.Credential, a *passkey.Attestation, de
 	registration := RegistrationHash(a)
 	nonce := make([]byte, 32)
 	_, _ = rand.Read(nonce) // never fails (crypto/rand)
-	raw, err := json.Marshal(Statement{
+	st := Statement{
 		Version: 1, Purpose: purpose, Order: id,
 		CredentialThumbprint: base64.RawURLEncoding.EncodeToString(thumbprint[:]),
 		CredentialID:         base64.RawURLEncoding.EncodeToString(c.ID),
@@ -76,7 +87,11 @@ func newStatement(id order.ID, c *passkey.Credential, a *passkey.Attestation, de
 		DeviceName:           deviceName, RPID: rpID, ByThumbprint: byThumbprint,
 		Time:  at.UTC().Format(statementTime),
 		Nonce: base64.RawURLEncoding.EncodeToString(nonce),
-	})
+	}
+	if more != nil {
+		more(&st)
+	}
+	raw, err := json.Marshal(st)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +126,7 @@ func ParseStatement(raw []byte) (*Statement, error) {
 		return nil, fmt.Errorf("enrolment: statement: %w", err)
 	}
 	id, err := order.ParseID(st.Order)
-	if err != nil || st.Version != 1 || st.Purpose != StatementPurpose && st.Purpose != DevicePurpose {
+	if err != nil || st.Version != 1 || st.Purpose != StatementPurpose && st.Purpose != DevicePurpose && st.Purpose != InPersonPurpose {
 		return nil, fmt.Errorf("enrolment: not a statement that binds a device")
 	}
 	st.Statement.Order = id

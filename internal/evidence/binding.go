@@ -47,13 +47,24 @@ func (v *verification) judgeBinding(ctx context.Context, b *Binding, prefix stri
 	if b.Proof != nil {
 		kind = b.Proof.Kind
 	}
-	if kind == KindDevice {
+	switch {
+	case kind == KindDevice:
 		j.st, statementErr = readDeviceStatement(b.Proof.Statement)
-	} else if j.card != nil {
+	case kind == KindRegistrar:
+		j.st, statementErr = readRegistrarStatement(b.Proof.Statement)
+	case j.card != nil:
 		j.st, statementErr = readProof(b.cms(), j.card)
 	}
 	j.judgeCard(ctx)
 	switch {
+	case kind == KindRegistrar:
+		if statementErr == nil {
+			statementErr = j.statementNames()
+		}
+		if statementErr == nil {
+			statementErr = j.registrarProof()
+		}
+		v.report.judge(prefix+LinkRegistrars, "two accepted registrars signed a statement that names this credential and this card's holder; this rests on them, the card signed nothing", statementErr)
 	case kind == KindDevice:
 		j.judgeDeviceProof(ctx, statementErr)
 	case j.card == nil:

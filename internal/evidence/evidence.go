@@ -4,7 +4,9 @@
 //	card → statement → credential → approval → content → documents → signatures
 //
 // A phone may have been added by an earlier one instead of the card: then that
-// phone's own binding is nested in the file, and so on down to a card.
+// phone's own binding is nested in the file, and so on down to a card. Or two
+// registrars saw the person at a counter: then the chain rests on their word,
+// and Verify passes it only with a list of registrars' keys from elsewhere.
 //
 // without us, without a network and years later. api/EVIDENCE.md describes the
 // file and how to follow it by hand.
@@ -37,6 +39,8 @@ const (
 const (
 	KindCard   = "card"   // the citizen's card signed the statement
 	KindDevice = "device" // an earlier phone of the same person did
+	// KindRegistrar: two registrars who saw the person did, and the card did not.
+	KindRegistrar = "registrar"
 )
 
 // MaxDepth is how many bindings one bundle may hold, one in another: a phone,
@@ -94,7 +98,7 @@ type Binding struct {
 
 // Proof is how the person agreed to the binding.
 type Proof struct {
-	Kind string `json:"kind"` // KindCard, KindDevice
+	Kind string `json:"kind"` // KindCard, KindDevice, KindRegistrar
 	// CMS is the card's SignedData with the statement inside.
 	CMS Bytes `json:"cms,omitempty"`
 	// A phone's assertion, whose challenge is the hash of the statement.
@@ -102,6 +106,8 @@ type Proof struct {
 	AuthenticatorData Bytes `json:"authenticator_data,omitempty"`
 	ClientDataJSON    Bytes `json:"client_data_json,omitempty"`
 	Signature         Bytes `json:"signature,omitempty"`
+	// Registrars are the two who signed the statement, in the order of signing.
+	Registrars []RegistrarAssertion `json:"registrars,omitempty"`
 	// By is the binding of the phone that agreed.
 	By *Binding `json:"by,omitempty"`
 }

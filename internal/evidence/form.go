@@ -139,17 +139,25 @@ func (p *Proof) bounds(version, depth int) error {
 	if len(s) > 0 {
 		return errors.Join(s...)
 	}
-	device := p.Statement != nil || p.AuthenticatorData != nil || p.ClientDataJSON != nil || p.Signature != nil || p.By != nil
+	device := p.Statement != nil || p.AuthenticatorData != nil || p.ClientDataJSON != nil || p.Signature != nil || p.By != nil || p.Registrars != nil
 	switch p.Kind {
 	case KindCard:
 		if len(p.CMS) == 0 || device {
 			return errors.New("not the proof of a card")
 		}
 	case KindDevice:
-		if p.CMS != nil || len(p.Statement) == 0 || len(p.AuthenticatorData) == 0 || len(p.ClientDataJSON) == 0 || len(p.Signature) == 0 || p.By == nil {
+		if p.CMS != nil || len(p.Statement) == 0 || len(p.AuthenticatorData) == 0 || len(p.ClientDataJSON) == 0 || len(p.Signature) == 0 || p.By == nil || p.Registrars != nil {
 			return errors.New("not the proof of a phone")
 		}
 		return p.By.bounds(version, depth+1)
+	case KindRegistrar:
+		if p.CMS != nil || len(p.Statement) == 0 || p.AuthenticatorData != nil || p.ClientDataJSON != nil || p.Signature != nil || p.By != nil || len(p.Registrars) != 2 {
+			return errors.New("not the proof of two registrars")
+		}
+		for i := range p.Registrars {
+			p.Registrars[i].sizes(&s)
+		}
+		return errors.Join(s...)
 	default:
 		return fmt.Errorf("a proof of kind %.20q", p.Kind)
 	}

@@ -23,6 +23,7 @@ const (
 	LinkStatement    = "card-statement"          // the card signed a statement naming this credential
 	LinkRegistration = "credential-registration" // the credential was made by a passkey registration for this relying party
 	LinkDeviceProof  = "device-statement"        // an earlier phone signed a statement naming this credential
+	LinkRegistrars   = "registrars-statement"    // two accepted registrars signed a statement naming this credential; the card did not
 	LinkApproval     = "device-approval"         // the credential signed, with user verification
 	LinkContent      = "content"                 // what it signed is this content
 	LinkDocuments    = "documents"               // the content names these documents

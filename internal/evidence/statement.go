@@ -27,6 +27,7 @@ type statement struct {
 	Registration string `json:"registration"`
 	RPID         string `json:"rp_id"`
 	ByThumbprint string `json:"by_thumbprint"` // of the earlier phone's key
+	Card         string `json:"card"`          // hash of the citizen certificate, where registrars signed
 	Time         string `json:"time"`
 
 	at           time.Time

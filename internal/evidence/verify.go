@@ -23,6 +23,9 @@ type Options struct {
 	// ServiceAnchors are the roots of mobile certificates; without them a sign
 	// order's evidence cannot be judged to its end.
 	ServiceAnchors []*x509.Certificate
+	// Registrars are those whose word counts for phones bound in person; without
+	// them such evidence cannot be judged to its end.
+	Registrars []Registrar
 	// At is the time to judge certificates for. Zero is the time each was used:
 	// the statement's for the card, the signature's for the mobile certificate.
 	At time.Time

@@ -34,6 +34,7 @@ const (
 const (
 	EndedDeviceRemoved = "device_removed"
 	EndedCardRevoked   = "card_revoked"
+	EndedCardExpired   = "card_expired"
 	EndedByOperator    = "refused_by_operator"
 )
 

@@ -50,7 +50,8 @@ func (s DeviceStore) Checked(ctx context.Context, id uuid.UUID, at time.Time) er
 
 // EndCard ends a good card and stops its devices: those that work, and those that
 // their holder stopped and could resume, which then stay stopped because of the
-// card. Their certificates follow.
+// card. One that was stopped for another reason keeps that reason. The
+// certificates of all follow, and what they wait for ends.
 func (s DeviceStore) EndCard(ctx context.Context, e devices.CardEnd) error {
 	return s.db.tx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT 1 FROM citizens WHERE id = $1 FOR NO KEY UPDATE`, e.Card.CitizenID); err != nil {
@@ -60,23 +61,33 @@ func (s DeviceStore) EndCard(ctx context.Context, e devices.CardEnd) error {
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
-		rows, err := tx.Query(ctx, `SELECT id FROM devices WHERE citizen_id = $1 AND citizen_certificate_id = $2 AND `+resumable+` ORDER BY id`,
+		rows, err := tx.Query(ctx, `SELECT id, `+resumable+` AS stops FROM devices WHERE citizen_id = $1 AND citizen_certificate_id = $2 AND state <> 'removed' ORDER BY id`,
 			e.Card.CitizenID, e.Card.ID)
 		if err != nil {
 			return err
 		}
-		stopped, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		type bound struct {
+			ID    uuid.UUID
+			Stops bool
+		}
+		list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[bound])
 		if err != nil {
 			return err
 		}
-		for _, id := range stopped {
-			err := changeDevice(ctx, tx, devices.Change{CitizenID: e.Card.CitizenID, DeviceID: id, From: []citizen.DeviceState{citizen.DeviceActive, citizen.DeviceSuspended},
+		stopped := 0
+		for _, d := range list {
+			c := devices.Change{CitizenID: e.Card.CitizenID, DeviceID: d.ID, From: []citizen.DeviceState{citizen.DeviceActive, citizen.DeviceSuspended},
 				To: citizen.DeviceSuspended, Reason: e.Reason, Certificates: e.Certificates, Revocation: e.Revocation, Notice: "card_stopped", At: e.At,
-				Audit: audit.New(audit.DeviceSuspended).Citizen(e.Card.CitizenID).Device(id).With(audit.KeyReason, e.Reason)})
-			if err != nil {
+				Audit: audit.New(audit.DeviceSuspended).Citizen(e.Card.CitizenID).Device(d.ID).With(audit.KeyReason, e.Reason)}
+			follow := changeCertificates
+			if d.Stops {
+				follow = changeDevice
+				stopped++
+			}
+			if err := follow(ctx, tx, c); err != nil {
 				return err
 			}
 		}
-		return insertAudit(ctx, tx, e.Audit.WithInt(audit.KeyCount, len(stopped)))
+		return insertAudit(ctx, tx, e.Audit.WithInt(audit.KeyCount, stopped))
 	})
 }

@@ -111,27 +111,6 @@ func (s ConsoleStore) WrongDigits(ctx context.Context, id uuid.UUID, most int, e
 	})
 }
 
-// Proof reads both assertions of a confirmed act.
-func (s ConsoleStore) Proof(ctx context.Context, id uuid.UUID) ([]console.Signed, error) {
-	rows, err := s.db.Pool.Query(ctx, `SELECT a.step, a.administrator_id::text, a.credential_id, a.cose_key, a.nonce, a.authenticator_data, a.client_data_json, a.signature
-FROM two_person_acts t JOIN administrator_approvals a ON a.id IN (t.proposal_id, t.confirmation_id)
-WHERE t.id = $1 AND t.state = 'confirmed' ORDER BY a.id = t.confirmation_id`, id)
-	if err != nil {
-		return nil, err
-	}
-	all, err := pgx.CollectRows(rows, scanSigned)
-	if err == nil && len(all) != 2 {
-		err = console.ErrAct
-	}
-	return all, err
-}
-
-func scanSigned(row pgx.CollectableRow) (console.Signed, error) {
-	var a console.Signed
-	err := row.Scan(&a.Step, &a.Administrator, &a.CredentialID, &a.PublicKey, &a.Nonce, &a.AuthenticatorData, &a.ClientDataJSON, &a.Signature)
-	return a, err
-}
-
 // consume writes the second administrator's approval and takes the act from
 // waiting to confirmed: by another administrator and passkey, in time, over the
 // same statement, while the first may still propose it. It belongs into the

@@ -128,8 +128,14 @@ func states(list []citizen.DeviceState) []string {
 	return out
 }
 
-// changeCertificates lets the certificates of a device follow it.
+// changeCertificates lets the certificates of a device follow it, and what it
+// waits for.
 func changeCertificates(ctx context.Context, tx pgx.Tx, c devices.Change) error {
+	if endsRequests(c) {
+		if err := endRequests(ctx, tx, c); err != nil {
+			return err
+		}
+	}
 	switch c.Certificates {
 	case devices.Hold:
 		return holdCertificates(ctx, tx, c.DeviceID, c.Audit)
@@ -137,9 +143,6 @@ func changeCertificates(ctx context.Context, tx pgx.Tx, c devices.Change) error 
 		return certificateStep(ctx, tx, audit.CertificateRestored, c.Audit, 0, `UPDATE mobile_certificates
 SET state = 'good', revoked_at = NULL, reason = NULL WHERE device_id = $1 AND state = 'held' RETURNING serial`, c.DeviceID)
 	case devices.Revoke:
-		if err := endRequests(ctx, tx, c); err != nil {
-			return err
-		}
 		return certificateStep(ctx, tx, audit.CertificateRevoked, c.Audit, c.Revocation, `UPDATE mobile_certificates
 SET state = 'revoked', revoked_at = coalesce(revoked_at, $2), reason = $3 WHERE device_id = $1 AND state IN ('good', 'held') RETURNING serial`,
 			c.DeviceID, c.At, c.Revocation)

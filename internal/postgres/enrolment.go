@@ -67,11 +67,11 @@ func (s EnrolmentStore) Begin(ctx context.Context, e enrolment.Enrolment, entrie
 	return s.db.pipeline(ctx, func(b *batch) {
 		queueInsertOrder(b, e.Order)
 		b.one(errNoRow, `INSERT INTO enrolments (order_id, national_id_mac, national_id_sealed, name_sealed, subject_serial,
-			user_handle, certificate, certificate_fingerprint, card_number, created_at, proof_kind, by_device_id)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+			user_handle, certificate, certificate_fingerprint, card_number, created_at, proof_kind, by_device_id, in_person)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 			e.Order.ID.UUID(), e.NationalIDMAC, e.SealedNationalID, e.SealedName, e.SubjectSerial,
 			e.UserHandle, e.Certificate, e.CertificateFingerprint, e.CardNumber, e.CreatedAt, e.ProofKind,
-			uuid.NullUUID{UUID: e.ByDeviceID, Valid: e.ByDeviceID != uuid.Nil})
+			uuid.NullUUID{UUID: e.ByDeviceID, Valid: e.ByDeviceID != uuid.Nil}, e.InPerson)
 		for _, entry := range entries {
 			queueAudit(b, entry)
 		}
@@ -83,7 +83,7 @@ func (s EnrolmentStore) Find(ctx context.Context, id order.ID) (*enrolment.Enrol
 	b := &pgx.Batch{}
 	b.Queue(`SELECT `+orderColumns+` FROM orders WHERE id = $1 AND kind = 'enrol'`, id.UUID())
 	b.Queue(`SELECT national_id_mac, national_id_sealed, name_sealed, subject_serial, user_handle, certificate,
-		certificate_fingerprint, card_number, credential, device_name, statement, proof, created_at, completed_at, proof_kind, by_device_id
+		certificate_fingerprint, card_number, credential, device_name, statement, proof, created_at, completed_at, proof_kind, by_device_id, in_person
 		FROM enrolments WHERE order_id = $1`, id.UUID())
 	results := s.db.Pool.SendBatch(ctx, b)
 	defer results.Close()
@@ -96,7 +96,7 @@ func (s EnrolmentStore) Find(ctx context.Context, id order.ID) (*enrolment.Enrol
 	var by uuid.NullUUID
 	err = results.QueryRow().Scan(&e.NationalIDMAC, &e.SealedNationalID, &e.SealedName, &e.SubjectSerial, &e.UserHandle,
 		&e.Certificate, &e.CertificateFingerprint, &e.CardNumber, &credential, &e.DeviceName, &e.Statement, &e.Proof,
-		&e.CreatedAt, &e.CompletedAt, &e.ProofKind, &by)
+		&e.CreatedAt, &e.CompletedAt, &e.ProofKind, &by, &e.InPerson)
 	e.ByDeviceID = by.UUID
 	if err != nil {
 		return nil, noOrder(err)
@@ -184,6 +184,11 @@ func (s EnrolmentStore) Complete(ctx context.Context, b enrolment.Binding) error
 		}
 		if b.Citizen.ID, err = findOrInsertCitizen(ctx, tx, b); err != nil {
 			return err
+		}
+		if b.Confirmed != nil {
+			if err := consume(ctx, tx, b.Confirmed); err != nil {
+				return err
+			}
 		}
 		if b.By != nil {
 			if err := useAdder(ctx, tx, b); err != nil {

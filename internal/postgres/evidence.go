@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"sealgate/internal/console"
 	"sealgate/internal/enrolment"
 	"sealgate/internal/evidence"
 	"sealgate/internal/signing"
@@ -97,6 +98,11 @@ WHERE d.id = $1`, device).Scan(&r.CardCertificate, &statement, &r.Proof.Kind, &p
 		r.Proof.CMS = proof
 		return err
 	}
+	if r.Proof.Kind == evidence.KindRegistrar {
+		r.Proof.Statement = statement
+		r.Proof.Registrars, err = evidenceRegistrars(proof)
+		return err
+	}
 	if r.Proof.Kind != evidence.KindDevice || depth >= evidence.MaxDepth {
 		return fmt.Errorf("evidence of a binding by %s, number %d", r.Proof.Kind, depth)
 	}
@@ -107,6 +113,20 @@ WHERE d.id = $1`, device).Scan(&r.CardCertificate, &statement, &r.Proof.Kind, &p
 	r.Proof.Statement, r.Proof.AuthenticatorData, r.Proof.ClientDataJSON, r.Proof.Signature = statement, p.AuthenticatorData, p.ClientDataJSON, p.Signature
 	r.By = &evidence.BindingRows{}
 	return evidenceBinding(ctx, tx, by.UUID, r.By, depth+1)
+}
+
+// evidenceRegistrars takes the two assertions as the binding kept them.
+func evidenceRegistrars(raw []byte) ([]evidence.RegistrarAssertion, error) {
+	var kept []console.Signed
+	if err := json.Unmarshal(raw, &kept); err != nil {
+		return nil, err
+	}
+	out := make([]evidence.RegistrarAssertion, len(kept))
+	for i, a := range kept {
+		out[i] = evidence.RegistrarAssertion{Step: string(a.Step), Administrator: a.Administrator, CredentialID: a.CredentialID, PublicKey: a.PublicKey,
+			Nonce: a.Nonce, AuthenticatorData: a.AuthenticatorData, ClientDataJSON: a.ClientDataJSON, Signature: a.Signature}
+	}
+	return out, nil
 }
 
 // evidenceAnswers takes from enrolment's records what a bundle holds of them.

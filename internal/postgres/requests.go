@@ -215,12 +215,20 @@ WHERE id = $1 AND state = 'waiting'`, id, code, e.At)
 	})
 }
 
-// endRequests ends what a device that is stopped for good waits for, by whoever
-// stopped it.
+// endings are why a device's request ends, by why the device was stopped.
+var endings = map[string]string{citizen.ReasonCardRevoked: issuing.EndedCardRevoked, citizen.ReasonCardExpired: issuing.EndedCardExpired}
+
+// endsRequests says whether a device that was stopped so can never use what it
+// waits for: removed, or nobody can resume it.
+func endsRequests(c devices.Change) bool {
+	return c.To == citizen.DeviceRemoved || endings[c.Reason] != ""
+}
+
+// endRequests ends what a device waits for, by whoever stopped it.
 func endRequests(ctx context.Context, tx pgx.Tx, c devices.Change) error {
-	code := issuing.EndedDeviceRemoved
-	if c.Reason == citizen.ReasonCardRevoked {
-		code = issuing.EndedCardRevoked
+	code := endings[c.Reason]
+	if code == "" {
+		code = issuing.EndedDeviceRemoved
 	}
 	rows, err := tx.Query(ctx, `WITH ended AS (UPDATE certificate_requests SET state = 'refused', last_error = $2, ended_at = $3
 	WHERE device_id = $1 AND state = 'waiting' RETURNING key_id)

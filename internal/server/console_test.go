@@ -5,14 +5,20 @@ import (
 	"encoding/json"
 	"html"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"sealgate/cmd/sealctl/softphone"
+	"sealgate/internal/evidence"
+	"sealgate/internal/postgres"
 	"sealgate/internal/softauthn"
 )
 
@@ -474,6 +480,216 @@ func TestLossByAdministrator(t *testing.T) {
 		if w.count(t, `SELECT count(*) FROM audit_entries WHERE act = '`+act+`' AND citizen_id IS NOT NULL AND actor_kind = 'operator'`) == 0 {
 			t.Errorf("no entry %s", act)
 		}
+	}
+}
+
+// counter is a registrar with a person in front of them.
+type counter struct {
+	*officer
+	desk  *softphone.Browser // the same browser
+	order string
+	claim *softphone.Claim
+}
+
+func (o *officer) counter() *counter {
+	o.t.Helper()
+	desk := o.w.browser()
+	desk.Client().Jar = o.http.Jar
+	return &counter{officer: o, desk: desk}
+}
+
+// begin enters what was checked.
+func (c *counter) begin(change ...string) (code string) {
+	c.t.Helper()
+	info := c.w.cards[0]
+	values := url.Values{"national_id": {info.NationalID}, "name": {info.Name}, "document_kind": {"id_card"}, "document_tail": {"12ab"}, "card_state": {"locked"}}
+	for i := 0; i+1 < len(change); i += 2 {
+		values.Set(change[i], change[i+1])
+	}
+	_, location, code := c.form("/admin/in-person", values)
+	c.order = strings.TrimPrefix(location, "/admin/in-person/")
+	return code
+}
+
+// scan lets the person's phone scan and make its passkey.
+func (c *counter) scan(p *softphone.Phone, name string) {
+	c.t.Helper()
+	frame := must(c.desk.Frame(c.w.ctx, c.order))(c.t)
+	c.claim = must(p.Scan(c.w.ctx, frame))(c.t)
+	if err := c.desk.Check(c.w.ctx, c.order, c.claim.Check.Digits); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := p.Bind(c.w.ctx, c.claim, name); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// propose is the first registrar's assertion; it gives the act and the digits.
+func (c *counter) propose() (act, digits string) {
+	c.t.Helper()
+	if _, code := c.step("/admin/in-person/"+c.order+"/prepare", nil); code != "" {
+		c.t.Fatal(code)
+	}
+	page, code := c.get("/admin/in-person/" + c.order)
+	m := regexp.MustCompile(`id="counter-digits">(\d\d)<`).FindStringSubmatch(page)
+	if m == nil {
+		c.t.Fatal(code, page)
+	}
+	return "/admin/acts/" + c.w.text(c.t, `SELECT id::text FROM two_person_acts ORDER BY id DESC LIMIT 1`), m[1]
+}
+
+func other(digits string) string {
+	if digits == "00" {
+		return "11"
+	}
+	return "00"
+}
+
+// Two registrars bind a phone; one alone does not, nor does anything else.
+func TestBindingInPerson(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	first := w.first(t)
+	a, b := first.invited("Registrar A", "registrar"), first.invited("Registrar B", "registrar")
+	support := first.invited("Support", "support")
+	desk := a.counter()
+	want(t, "somebody unknown", desk.begin(), "enrol_in_person_unknown")
+	w.citizenPhone(t, 0, "old phone")
+	for _, c := range []struct{ key, value, want string }{
+		{"national_id", "A123", "national_id_invalid"}, {"name", "別人", "enrol_in_person_name"}, {"name", "", "enrol_in_person_name"},
+		{"document_kind", "library_card", "enrol_in_person_checked"}, {"document_tail", "1", "enrol_in_person_checked"}, {"card_state", "", "enrol_in_person_checked"},
+	} {
+		want(t, c.key+" "+c.value, desk.begin(c.key, c.value), c.want)
+	}
+	want(t, "support binds", support.counter().begin(), "console_role")
+	want(t, "the security officer binds", first.counter().begin(), "console_role")
+	want(t, "begin", desk.begin(), "")
+	_, _, code := a.form("/admin/in-person/"+desk.order+"/prepare", nil)
+	want(t, "before the phone made its passkey", code, "order_not_claimed")
+	_, code = b.get("/admin/in-person/" + desk.order)
+	want(t, "another registrar's browser", code, "order_wrong_browser")
+	phone := w.phone(softauthn.New(softauthn.Options{}))
+	desk.scan(phone, "new phone")
+	act, digits := desk.propose()
+
+	_, code = desk.step("/admin/in-person/"+desk.order+"/prepare", nil)
+	want(t, "proposed twice", code, "console_act_state")
+	_, _, code = a.form(act+"/confirm/prepare", url.Values{"digits": {digits}})
+	want(t, "one person twice", code, "console_same_person")
+	_, _, code = support.form(act+"/confirm/prepare", url.Values{"digits": {digits}})
+	want(t, "support confirms", code, "console_role")
+	_, code = support.get(act)
+	want(t, "support looks", code, "console_role")
+	_, _, code = b.form(act+"/confirm/prepare", url.Values{"digits": {other(digits)}})
+	want(t, "not at the counter", code, "console_digits")
+	if n := w.count(t, `SELECT count(*) FROM devices`); n != 1 {
+		t.Fatal(n, "devices before the second registrar")
+	}
+	page, _, code := b.form(act+"/confirm/prepare", url.Values{"digits": {digits}})
+	want(t, "at the counter", code, "")
+	answer := b.signed(b.asked(page))
+	swapped := map[string]any{"act": "", "ticket": answer["ticket"], "statement": answer["statement"], "assertion": answer["assertion"]}
+	_, code = b.json("/admin/approve", swapped)
+	want(t, "a confirmation as a proposal", code, "order_wrong_browser")
+	_, code = b.json("/admin/approve", answer)
+	want(t, "confirm", code, "")
+	_, code = b.json("/admin/approve", answer)
+	want(t, "confirm again", code, "console_act_state")
+	page, _ = a.get("/admin/in-person/" + desk.order)
+	if !strings.Contains(page, `id="in-person-done"`) {
+		t.Error("the first registrar's page does not say that it is done")
+	}
+	if n := w.count(t, `SELECT count(*) FROM devices d JOIN enrolments e ON e.order_id = d.enrolment_id JOIN mobile_certificates m ON m.device_id = d.id
+WHERE e.proof_kind = 'registrar' AND e.proof IS NOT NULL AND m.state = 'good' AND d.state = 'active'`); n != 1 {
+		t.Error(n, "phones bound in person")
+	}
+	// The phone logs in.
+	at := w.relyingParty().begin()
+	browser := w.browser()
+	login := w.approved(t, at, browser, phone)
+	back := must(browser.Return(w.ctx, login))(t)
+	if _, err := at.finish(back); err != nil {
+		t.Fatal(err)
+	}
+	w.judgeRegistrars(t, login)
+
+	// Three wrong digits end a proposal; the card revoked meanwhile stops one.
+	want(t, "begin again", desk.begin(), "")
+	desk.scan(w.phone(softauthn.New(softauthn.Options{})), "third phone")
+	act, digits = desk.propose()
+	for range 3 {
+		_, _, code = b.form(act+"/confirm/prepare", url.Values{"digits": {other(digits)}})
+		want(t, "wrong digits", code, "console_digits")
+	}
+	_, _, code = b.form(act+"/confirm/prepare", url.Values{"digits": {digits}})
+	want(t, "right digits after three wrong ones", code, "console_act_state")
+	act, digits = desk.propose()
+	page, _, _ = b.form(act+"/confirm/prepare", url.Values{"digits": {digits}})
+	w.exec(t, `UPDATE citizens SET state = 'frozen'`)
+	_, code = b.approve(page)
+	want(t, "a frozen citizen", code, "enrol_citizen_stopped")
+	w.exec(t, `UPDATE citizens SET state = 'active'`)
+	page, _, _ = b.form(act+"/confirm/prepare", url.Values{"digits": {digits}})
+	w.exec(t, `UPDATE orders SET expires_at = now() - interval '1 second' WHERE kind = 'enrol' AND state = 'scanned'`)
+	_, code = b.approve(page)
+	want(t, "an order that ran out", code, "order_expired")
+	if n := w.count(t, `SELECT count(*) FROM devices`); n != 2 {
+		t.Error(n, "devices at the end")
+	}
+}
+
+// judgeRegistrars verifies evidence that rests on registrars.
+func (w *world) judgeRegistrars(t *testing.T, login string) {
+	t.Helper()
+	raw := must(w.bundle(t, login).Encode())(t)
+	o := w.judge(t)
+	if r := w.verify(t, raw, o); r.Verdict != evidence.Indeterminate || !slices.Equal(r.Broken(), []string{evidence.LinkRegistrars}) {
+		t.Errorf("without a list of registrars: %s %+v", r.Verdict, r.Links)
+	}
+	for _, a := range must(postgres.New(w.pool).Console().List(w.ctx))(t) {
+		for _, k := range a.Passkeys {
+			o.Registrars = append(o.Registrars, evidence.Registrar{ID: a.ID.String(), CredentialID: k.ID, PublicKey: k.PublicKey, Since: k.CreatedAt})
+		}
+	}
+	if r := w.verify(t, raw, o); r.Verdict != evidence.Passed {
+		t.Errorf("with a list of registrars: %s %+v", r.Verdict, r.Links)
+	}
+	broken := func(what string, o evidence.Options, raw []byte) {
+		t.Helper()
+		r, err := evidence.Verify(w.ctx, raw, o)
+		if err == nil && r.Verdict == evidence.Passed {
+			t.Errorf("%s: passed", what)
+		}
+	}
+	one := o
+	one.Registrars = slices.DeleteFunc(slices.Clone(o.Registrars), func(r evidence.Registrar) bool {
+		return bytes.Contains(raw, []byte(r.ID)) && r.ID == o.Registrars[len(o.Registrars)-2].ID
+	})
+	broken("one of them is not accepted", one, raw)
+	late := o
+	late.Registrars = slices.Clone(o.Registrars)
+	for i := range late.Registrars {
+		late.Registrars[i].Since = time.Now()
+	}
+	broken("appointed later", late, raw)
+	change := func(what string, f func(p *evidence.Proof)) {
+		b := must(evidence.Parse(raw))(t)
+		f(b.Proof)
+		if err := b.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		broken(what, o, must(b.Encode())(t))
+	}
+	change("one registrar twice", func(p *evidence.Proof) { p.Registrars[1] = p.Registrars[0] })
+	change("the other way round", func(p *evidence.Proof) { slices.Reverse(p.Registrars) })
+	change("another nonce", func(p *evidence.Proof) { p.Registrars[0].Nonce[3] ^= 1 })
+	change("another statement", func(p *evidence.Proof) {
+		p.Statement = bytes.Replace(p.Statement, []byte("id_card"), []byte("passport"), 1)
+	})
+	for range 150 {
+		bad := bytes.Clone(raw)
+		bad[rand.IntN(len(bad))] ^= 1 << rand.IntN(7)
+		broken("a changed byte", o, bad)
 	}
 }
 

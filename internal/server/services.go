@@ -111,6 +111,9 @@ func newServices(ctx context.Context, opts Options, db *postgres.DB, f *foundati
 func (s *services) administering(opts Options, db *postgres.DB, f *foundation) error {
 	var err error
 	s.console, err = newConsole(opts.Config, db, f.vault, f.secrets.console, s.ca.Changed, opts.Log)
+	if err == nil {
+		s.console.Handle(console.BindInPerson, s.enrolments.CompleteInPerson)
+	}
 	return err
 }
 
@@ -218,7 +221,7 @@ func (s *services) finishLeftOvers(ctx context.Context) error {
 func (s *services) enrolling(opts Options, db *postgres.DB, f *foundation) error {
 	cfg := opts.Config
 	var err error
-	s.enrolments, err = enrolment.New(enrolment.Config{Store: db.Enrolments(), Losses: db.Enrolments(), Phones: db.Enrolments(), Changed: s.ca.Changed, Vault: f.vault, Validator: f.validator, RelyingParty: f.rp,
+	s.enrolments, err = enrolment.New(enrolment.Config{Store: db.Enrolments(), Losses: db.Enrolments(), Phones: db.Enrolments(), Registrars: db.Enrolments(), Changed: s.ca.Changed, Vault: f.vault, Validator: f.validator, RelyingParty: f.rp,
 		Keys: f.keys, Issuer: s.ca, Outside: s.outside, Requested: s.requested, KeyAlgorithm: keyring.Algorithm(cfg.Mobile.KeyAlgorithm), Client: s.own, Announce: s.hub.Announce,
 		Lifetime: cfg.Order.Lifetime, MaxLifetime: cfg.Order.MaxLifetime, DeviceLimit: cfg.Citizen.DeviceLimit, Cooldown: cfg.Device.Cooldown, Suspend: s.suspend, Log: opts.Log})
 	return err

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"sealgate/internal/fault"
@@ -83,6 +84,15 @@ func Challenge(content []byte, leftOut []int) [32]byte {
 // thing serves for another.
 func DeviceProofChallenge(statement []byte) [32]byte {
 	return sha256.Sum256(append([]byte("sealgate/device-proof/v1\x00"), statement...))
+}
+
+// AdministratorChallenge is the WebAuthn challenge of an administrator who
+// approves a statement, at a step of package console:
+//
+//	SHA-256("sealgate/console/" ‖ step ‖ "/v1" ‖ 0x00 ‖ nonce ‖ SHA-256(statement))
+func AdministratorChallenge(step string, nonce, statement []byte) [32]byte {
+	sum := sha256.Sum256(statement)
+	return sha256.Sum256(slices.Concat([]byte("sealgate/console/"+step+"/v1\x00"), nonce, sum[:]))
 }
 
 // challengeOf is the challenge of version 2.
