@@ -151,10 +151,10 @@ func TestReplaceEnding(t *testing.T) {
 	if _, err := postgres.New(pool).Keyring().DestroyKeys(ctx, c.now().Add(25*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if destroyed = count(`SELECT count(*) FROM keys WHERE state = 'destroyed' AND sealed IS NULL`); destroyed != 3 {
-		t.Errorf("%d keys destroyed, want 3", destroyed)
+	if destroyed = count(`SELECT count(*) FROM keys WHERE state = 'destroyed' AND sealed IS NULL`); destroyed != 4 {
+		t.Errorf("%d keys destroyed, want 4", destroyed)
 	}
-	if n := count(`SELECT count(*) FROM audit_entries WHERE act = 'authority.replaced'`); n != 3 {
+	if n := count(`SELECT count(*) FROM audit_entries WHERE act = 'authority.replaced'`); n != 4 {
 		t.Errorf("%d entries", n)
 	}
 	last, _ := newCA(t, pool, at, func(cfg *issuing.Config) { cfg.Keys = keys })
