@@ -117,3 +117,23 @@ func (w *world) signedReport(t *testing.T, p7s, digest string) {
 		t.Errorf("judged again: %d %s", status, raw)
 	}
 }
+
+// What one address may ask is limited, before anything of it is read.
+func TestVerificationsAreLimited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, map[string]string{"limits.verifications": "1"})
+	question := map[string]any{"signature": "AAAA"}
+	var got []int
+	for range 4 {
+		status, _, _ := w.ask(t, "/needs", question)
+		got = append(got, status)
+	}
+	if got[0] != 400 || got[1] != 400 || got[2] != 429 || got[3] != 429 {
+		t.Errorf("%v", got)
+	}
+	big := map[string]any{"signature": strings.Repeat("A", 17<<20)}
+	fresh := newWorld(t, nil)
+	if status, _, raw := fresh.ask(t, "/needs", big); status != 413 {
+		t.Errorf("17 MB: %d %.200s", status, raw)
+	}
+}
