@@ -16,14 +16,6 @@ const MaxVerification = 16 << 20
 
 const verificationsPath = "/api/v1/verifications"
 
-// bodyLimit is how much a request may send, in bytes.
-func bodyLimit(r *http.Request) int64 {
-	if r.Method == http.MethodPost && (r.URL.Path == verificationsPath || strings.HasPrefix(r.URL.Path, verificationsPath+"/")) {
-		return MaxVerification
-	}
-	return defaultBody
-}
-
 // Policy is what a page may do beyond the strict default. The zero value is
 // the default: scripts, styles, pictures and requests from and to our own
 // host only, nothing inline, no frames, no camera, no popups that keep a link.
@@ -88,7 +80,7 @@ func (s *Shell) protect(next http.Handler) http.Handler {
 			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 		}
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = &boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, bodyLimit(r)), whole: r.Body}
+			r.Body = &boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, defaultBody), whole: r.Body}
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -73,6 +73,7 @@ func (d *Door) read(w http.ResponseWriter, r *http.Request) (question, func(), e
 	// Whoever sends slowly must not keep a room; where a deadline cannot be set the
 	// server's own holds.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+	front.AllowBody(w, r, maxBody)
 	var q question
 	if err := front.DecodeJSON(r, &q, maxBody); err != nil {
 		return question{}, release, err
