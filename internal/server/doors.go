@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"sealgate/internal/citizen"
 	"sealgate/internal/front"
 	"sealgate/internal/front/agencyapi"
 	"sealgate/internal/front/console"
@@ -161,7 +162,14 @@ func (s *Server) pages(shell *front.Shell, provider *oidc.Provider, consortium *
 			made, err := s.services.signing.Signature(ctx, id, document)
 			return made.DER, err
 		},
+		Documents: &pages.Documents{Service: s.services.dossiers, Most: s.opts.Config.Signing.BatchMax, Name: s.masked},
 		OwnClient: s.services.own, CardOrigin: s.opts.CardOrigin, SoftCard: s.opts.SoftCard, Dev: s.opts.Config.Dev})
+}
+
+// masked gives a person's name with its middle hidden.
+func (s *Server) masked(ctx context.Context, id uuid.UUID) (string, error) {
+	person, err := s.services.citizens.Person(ctx, id)
+	return citizen.Masked(person.Name()), err
 }
 
 // FirstAdministrator gives the one-time link by which the first administrator

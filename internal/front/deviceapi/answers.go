@@ -108,12 +108,14 @@ type statusAnswer struct {
 	ExpiresAt string      `json:"expires_at"`
 	Check     checkJSON   `json:"check"`
 	EndReason string      `json:"end_reason,omitempty"`
-	Next      string      `json:"next,omitempty"`
+	// WaitReason is the code of what an approved order waits for.
+	WaitReason string `json:"wait_reason,omitempty"`
+	Next       string `json:"next,omitempty"`
 }
 
 // statusJSON is how an order stands, for the phone that holds it.
 func statusJSON(v *order.View, now time.Time) statusAnswer {
-	a := statusAnswer{Order: v.ID, Kind: v.Kind, State: v.StateAt(now), ExpiresAt: stamp(v.ExpiresAt), Check: check(&v.Order), EndReason: v.EndReason}
+	a := statusAnswer{Order: v.ID, Kind: v.Kind, State: v.StateAt(now), ExpiresAt: stamp(v.ExpiresAt), Check: check(&v.Order), EndReason: v.EndReason, WaitReason: v.WaitReason}
 	if v.ClaimSource == order.SameDevice && (a.State == order.Approved || a.State.Ended()) {
 		a.Next = returnPath(v.ID)
 	}

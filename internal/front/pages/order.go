@@ -13,6 +13,7 @@ import (
 	"sealgate/internal/fault"
 	"sealgate/internal/front"
 	"sealgate/internal/order"
+	"sealgate/internal/signing"
 )
 
 // OrderData is what the page of an order shows.
@@ -31,6 +32,10 @@ func (d OrderData) Page() map[string]any {
 	return map[string]any{"state": d.State, "frame": d.Frame, "site": d.View.Asked.Client.Name,
 		"qr": d.View.QRAllowed, "live": !d.Still}
 }
+
+// Bare says whether the row is no file but a record: its signature is of use in
+// that record alone.
+func (d documentRow) Bare() bool { return d.Form == signing.FormRaw }
 
 // Documents lists what is to be signed, with its short code.
 func (d OrderData) Documents() []documentRow { return documentRows(d.View, d.State.Documents) }
@@ -65,6 +70,9 @@ func (p *Pages) order(w http.ResponseWriter, r *http.Request) {
 		return
 	case v.Kind == order.Sign && v.ClientID == p.cfg.OwnClient.ID:
 		http.Redirect(w, r, "/sign/"+v.ID.String(), http.StatusSeeOther)
+		return
+	case p.ofPoints(r, v):
+		http.Redirect(w, r, inboxPath+"/orders/"+v.ID.String(), http.StatusSeeOther)
 		return
 	}
 	p.render.Page(w, r, http.StatusOK, "pages/order", p.orderData(r, v))
@@ -266,8 +274,12 @@ func (p *Pages) signature(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/pkcs7-signature")
-	h.Set("Content-Disposition", attachment(v.Asked.Documents[n].Name+".p7s"))
+	kind, ending := "application/pkcs7-signature", ".p7s"
+	if form := v.Asked.Documents[n].Form; form == signing.FormRaw || form == signing.FormPKCS1 {
+		kind, ending = "application/octet-stream", ".sig" // a bare signature value
+	}
+	h.Set("Content-Type", kind)
+	h.Set("Content-Disposition", attachment(v.Asked.Documents[n].Name+ending))
 	h.Set("Content-Length", strconv.Itoa(len(der)))
 	_, _ = w.Write(der)
 }

@@ -13,6 +13,7 @@
 //	GET  /lost/card  POST /lost/statements, /lost/statements/{id}/proof
 //	GET  /sign, /sign/{oid}    POST /sign/orders
 //	GET  /verify                          judging signatures; its script calls /api/v1/verifications
+//	GET  /documents …          official documents: documents.go
 //	GET  /session/login        POST /session/logout
 //	GET  /help, /help/errors, /help/accessibility, /help/privacy
 //	POST /lang
@@ -52,6 +53,8 @@ type Config struct {
 	Signature func(ctx context.Context, id uuid.UUID, document int) (der []byte, err error)
 	// OwnClient is the built-in client for whom our own pages make orders.
 	OwnClient order.Client
+	// Documents are official documents on their way; optional.
+	Documents *Documents
 	// CardOrigin is the origin of the card component; optional, http://localhost:61161.
 	CardOrigin string
 	// CardDownload is where people get the component; optional.
@@ -125,6 +128,9 @@ func (p *Pages) Mount(r chi.Router) {
 	r.Get("/verify", p.verify)
 	r.Get("/session/login", p.login)
 	r.Post("/session/logout", p.logout)
+	if p.cfg.Documents != nil {
+		p.mountDocuments(r)
+	}
 	p.mountHelp(r)
 	if p.cfg.Dev {
 		p.mountStates(r)

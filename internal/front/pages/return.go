@@ -57,13 +57,21 @@ func (p *Pages) login(w http.ResponseWriter, r *http.Request) {
 	browser := order.BrowserKey(front.EnsureBrowser(w, r))
 	o, err := p.cfg.Orders.CreateLogin(r.Context(), order.LoginRequest{
 		Client: p.cfg.OwnClient, Request: request, Browser: browser, Started: p.from(r),
-		Text: p.text(r, "session.order_text"),
+		Text: p.text(r, reasonToLogIn(target)),
 	})
 	if err != nil {
 		front.ErrorPage(w, r, err)
 		return
 	}
 	http.Redirect(w, r, "/o/"+o.ID.String(), http.StatusSeeOther)
+}
+
+// reasonToLogIn is the text that the phone shows for a login to our own pages.
+func reasonToLogIn(target string) string {
+	if strings.HasPrefix(target, inboxPath) {
+		return "inbox.order_text"
+	}
+	return "session.order_text"
 }
 
 // openSession completes our own login and opens the session. A second call

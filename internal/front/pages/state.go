@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"sealgate/internal/front"
@@ -26,6 +27,18 @@ type State struct {
 	// WaitReason is a fault's code while an approved order waits for something outside.
 	WaitReason string          `json:"wait_reason,omitempty"`
 	Documents  []DocumentState `json:"documents,omitempty"`
+}
+
+// Waiting says what an approved order waits for: "time_stamp", "other", or ""
+// when it waits for nothing.
+func (s State) Waiting() string {
+	switch {
+	case s.State != order.Approved || s.WaitReason == "":
+		return ""
+	case strings.HasPrefix(s.WaitReason, "tsa_"), strings.HasPrefix(s.WaitReason, "tsp_"):
+		return "time_stamp"
+	}
+	return "other"
 }
 
 // Check says that the two digits of the phone must be typed here.

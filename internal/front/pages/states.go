@@ -37,6 +37,7 @@ func NewStates(shell *front.Shell) *States {
 	s.additions()
 	s.signing()
 	s.verifying()
+	s.documents()
 	s.others()
 	return s
 }

@@ -5,6 +5,7 @@ import type { Claim, OrderDocument } from "../shared/device-api";
 import { actions, button, h, heading, icon, shapes } from "./dom";
 import { countryText, hostElement, sizeText, timeElement } from "./format";
 import { deviceName } from "./environment";
+import { pointList, pointsOf } from "./points";
 import { foreignLang, has, named, t } from "./texts";
 
 export type Card = {
@@ -26,6 +27,9 @@ export type Card = {
 export function question(c: Claim): string {
   const documents = c.documents?.length ?? 0;
   if (c.kind === "enrol") return t("order.enrol.h1");
+  const points = pointsOf(c.documents ?? []);
+  if (points?.[0]?.returned) return t("order.return.h1");
+  if (points) return points.length > 1 ? t("order.points.h1", { n: points.length }) : t("order.point.h1");
   if (c.kind === "sign") return documents > 1 ? t("order.batch.h1", { n: documents }) : t("order.sign.h1");
   return t("order.login.h1", { client: named(c.client.name) });
 }
@@ -130,6 +134,8 @@ type Documents = { node?: HTMLElement; leftOut(): number[] };
 
 function documentList(documents: OrderDocument[], approve: HTMLButtonElement): Documents {
   if (documents.length === 0) return { leftOut: () => [] };
+  const points = pointsOf(documents);
+  if (points) return pointList(points, approve, documentBody, digestHint());
   if (documents.length === 1) {
     return {
       leftOut: () => [],
@@ -160,12 +166,13 @@ function documentList(documents: OrderDocument[], approve: HTMLButtonElement): D
   };
 }
 
-function documentBody(d: OrderDocument): HTMLElement {
+function documentBody(d: OrderDocument, name = d.name, more = ""): HTMLElement {
   return h("span", { class: "app-document__body" },
-    h("span", { class: "app-document__name", dir: "auto" }, d.name),
+    h("span", { class: "app-document__name", dir: "auto" }, name),
+    more ? h("span", { class: "app-sub" }, more) : null,
     h("span", { class: "app-sub" }, ...(d.size > 0 ? [sizeText(d.size), t("common.separator")] : []), t("order.digest"), " ",
       h("code", { class: "app-code" }, d.digest_code)),
-    ...documentNotes(d));
+    ...(more ? [] : documentNotes(d)));
 }
 
 /** What is unlike a plain signature over the document. */

@@ -9,6 +9,7 @@ import { makeCard, adding } from "./card";
 import type { Card } from "./card";
 import { forget, keep } from "./claims";
 import { countSuccess } from "./install";
+import { pointsOf } from "./points";
 import { endOf, showEnding, showError } from "./refusals";
 import { named, t } from "./texts";
 
@@ -53,6 +54,8 @@ class Flow {
   private options: Claim["public_key"] | undefined;
   private optionsFor = "";
   private made: CredentialJSON | undefined;
+  /** What the approved order waits for, in the words of done.waiting.*. */
+  private waits = "";
   private readonly watching = new AbortController();
 
   constructor(private readonly claim: Claim, private readonly byPress: boolean) {
@@ -164,6 +167,7 @@ class Flow {
       const now = await api.status(order, token, signingSeconds).catch(() => undefined);
       if (now?.state === "failed") return showEnding("failed", now.end_reason ?? "order_failed", true);
       if (now) outcome = { ...outcome, state: now.state };
+      if (now?.state === "approved" && now.wait_reason) this.waits = /^ts[ap]_/.test(now.wait_reason) ? "time_stamp" : "other";
     }
     this.showOutcome(outcome, leftOut);
   }
@@ -179,7 +183,7 @@ class Flow {
     }
     notice({
       tone: "ok", title: this.doneTitle(outcome, leftOut),
-      text: t(adding(this.claim) ? "done.add.text" : this.claim.kind === "enrol" ? "done.enrol.text" : "done.computer"),
+      text: this.waits ? t(`done.waiting.${this.waits}`) : t(adding(this.claim) ? "done.add.text" : this.claim.kind === "enrol" ? "done.enrol.text" : "done.computer"),
       more: [device],
       actions: this.claim.kind === "enrol"
         ? [link(t("common.done"), "/app", "primary")]
@@ -193,6 +197,13 @@ class Flow {
     if (this.claim.kind === "enrol") return t("done.enrol.h1");
     if (this.claim.kind === "login") return t("done.login.h1", { client: named(this.claim.client.name) });
     if (outcome.state !== "completed") return t("done.pending");
+    const points = pointsOf(this.claim.documents ?? []);
+    if (points?.[0]?.returned) return t("done.return.h1");
+    if (points) {
+      const out = new Set(this.card.leftOut());
+      const chosen = points.filter((p) => !out.has(p.record.index)).length;
+      return chosen === 1 ? t("done.point.h1") : t("done.points.h1", { n: chosen });
+    }
     const n = (this.claim.documents?.length ?? 0) - leftOut;
     return n === 1 ? t("done.sign.h1") : t("done.batch.h1", { n });
   }

@@ -5,7 +5,8 @@ import { say } from "./live";
 import { t } from "../shared/texts";
 import type { OrderState } from "./follow";
 
-export function showDocuments(state: OrderState): void {
+/** Shows the documents' states; the sum is said at the end unless the page says another. */
+export function showDocuments(state: OrderState, tell = true): void {
   for (const d of state.documents ?? []) {
     const row = document.querySelector<HTMLElement>(`[data-document="${d.index}"]`);
     if (!row) continue;
@@ -19,7 +20,7 @@ export function showDocuments(state: OrderState): void {
     const link = row.querySelector<HTMLElement>("[data-download]");
     if (link) link.hidden = d.state !== "signed";
   }
-  if (state.kind === "sign" && state.state === "completed") {
+  if (tell && state.kind === "sign" && state.state === "completed") {
     const signed = state.documents?.filter((d) => d.state === "signed").length ?? 0;
     const not = (state.documents?.length ?? 0) - signed;
     setTimeout(() => say(not ? t("sign.partly", { a: signed, b: not }) : t("sign.all", { n: signed })), 0);

@@ -15,6 +15,8 @@ export interface OrderState {
   other_phone?: boolean;
   next?: string;
   end_reason?: string;
+  /** The code of what an approved order waits for. */
+  wait_reason?: string;
   documents?: { index: number; name: string; state: "pending" | "signed" | "left_out" | "failed" }[];
 }
 

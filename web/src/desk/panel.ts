@@ -23,6 +23,12 @@ export interface PanelOptions {
 const slow = 8000;
 const leaveAfter = 700;
 
+/** What an approved order waits for, in the words of the texts qr.waiting.*; "" for nothing. */
+function waiting(state: OrderState): string {
+  if (state.state !== "approved" || !state.wait_reason) return "";
+  return /^ts[ap]_/.test(state.wait_reason) ? "time_stamp" : "other";
+}
+
 export class Panel {
   private readonly root = byId("order")!;
   private readonly pictures: Picture[] = [];
@@ -83,7 +89,7 @@ export class Panel {
     this.clock();
     this.end(state);
     this.o.changed?.(state);
-    const changed = first || before.state !== state.state || Boolean(before.check?.required) !== Boolean(state.check?.required);
+    const changed = first || before.state !== state.state || Boolean(before.check?.required) !== Boolean(state.check?.required) || waiting(before) !== waiting(state);
     if (changed) this.tell(state);
     if (!first && !before.frozen_until && state.frozen_until) say(t("qr.paused"));
     if (state.other_phone && !before.other_phone) {
@@ -119,7 +125,7 @@ export class Panel {
         }
         return;
       case "approved":
-        say(t(`qr.approved.${kind}`, { site: this.o.site }));
+        say(waiting(state) ? t(`qr.waiting.${waiting(state)}`) : t(`qr.approved.${kind}`, { site: this.o.site }));
         title(t("qr.title.approved"));
         return;
       case "completed":

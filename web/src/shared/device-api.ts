@@ -28,6 +28,7 @@ export type OrderDocument = {
   digest_algorithm: string;
   digest: string;
   digest_code: string;
+  /** "raw" for records such as a point of approval; absent for files. */
   form?: string;
   earlier_signers?: string[];
 };
@@ -59,7 +60,7 @@ export type ClaimRequest =
   | { order: string; source: "same_device" | "hybrid" }
   | { order: string; claim_token: string };
 
-export type OrderStatus = { state: OrderState; check?: Check; end_reason?: string; next?: string };
+export type OrderStatus = { state: OrderState; check?: Check; end_reason?: string; wait_reason?: string; next?: string };
 export type Outcome = { state: OrderState; device?: { id: string; name: string }; next?: string };
 
 export type HistoryItem = {
