@@ -27,7 +27,7 @@ import (
 // the pages. Whatever is not here must be in the document.
 var pages = []string{
 	"GET /", "POST /lang", "GET /o/{oid}", "GET /o/{oid}/qr.png", "GET /o/{oid}/return", "GET /start/{oid}",
-	"GET /enrol", "GET /enrol/{oid}", "GET /sign", "GET /sign/{oid}", "GET /verify", "GET /session/login", "POST /session/logout",
+	"GET /enrol", "GET /enrol/{oid}", "GET /sign", "GET /sign/{oid}", "GET /verify", "GET /documents*", "POST /documents*", "GET /session/login", "POST /session/logout",
 	"GET /help", "GET /help/*", "GET /dev/*", "GET /app", "GET /app/*", "GET /q/{frame}", "GET /lost", "GET /lost/card", "GET /sw.js", "GET /manifest.webmanifest",
 	"* /assets/*",
 	"* /admin*", // the console: its JSON is between its pages and their own script

@@ -33,14 +33,12 @@ const inboxPath = "/documents"
 //	GET  /documents/signed                what I signed
 //	POST /documents/orders                points → one sign order
 //	GET  /documents/orders/{oid}          that order, and what becomes of each point
-//	GET  /documents/orders/{oid}/progress the latter, for the page's script
 //	GET  /documents/{dossier}/{n}/return  send back (退件); POST makes the order
 func (p *Pages) mountDocuments(r chi.Router) {
 	r.Get(inboxPath, p.inbox)
 	r.Get(inboxPath+"/signed", p.signedPoints)
 	r.Post(inboxPath+"/orders", p.take)
 	r.Get(inboxPath+"/orders/{oid}", p.pointsOrder)
-	r.Get(inboxPath+"/orders/{oid}/progress", p.pointsProgress)
 	r.Get(inboxPath+"/{dossier}/{n}/return", p.returnForm)
 	r.Post(inboxPath+"/{dossier}/{n}/return", p.returnPoint)
 }
@@ -335,13 +333,6 @@ type PointsOrderData struct {
 	Points []ProgressRow
 }
 
-// Page is what the page's script reads.
-func (d PointsOrderData) Page() map[string]any {
-	out := d.Order.Page()
-	out["points"] = d.Points
-	return out
-}
-
 // Settled says whether nothing more becomes of the points.
 func (d PointsOrderData) Settled() bool {
 	for _, p := range d.Points {
@@ -354,10 +345,10 @@ func (d PointsOrderData) Settled() bool {
 
 // ProgressRow is what became of one point.
 type ProgressRow struct {
-	Key       string             `json:"key"`
+	Key       string             `json:"key"` // the point
 	State     dossier.ClaimState `json:"state"`
 	Word      string             `json:"word"`
-	Why       string             `json:"why,omitempty"` // and what to do
+	Why       string             `json:"why"` // and what to do
 	Title     string             `json:"-"`
 	Reference string             `json:"-"`
 	Deputy    bool               `json:"-"`
@@ -424,18 +415,6 @@ func (p *Pages) pointsOrder(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	p.render.Page(w, r, http.StatusOK, "pages/documents-order", d)
-}
-
-func (p *Pages) pointsProgress(w http.ResponseWriter, r *http.Request) {
-	id, err := orderID(r)
-	if err == nil {
-		var rows []ProgressRow
-		if rows, _, err = p.progress(r, id); err == nil {
-			front.WriteJSON(w, http.StatusOK, map[string]any{"points": rows})
-			return
-		}
-	}
-	front.WriteProblem(w, r, err)
 }
 
 // ofPoints says whether an order is over points of the person who is logged in

@@ -6,18 +6,22 @@ import { over, type OrderState } from "../desk/follow";
 import { offer } from "../desk/nearby";
 import { showDocuments } from "../desk/documents";
 import { say } from "../desk/live";
-import { request } from "../shared/api";
 import { block, name, t } from "../shared/texts";
 
-interface Point { key: string; state: "out" | "attached" | "left_out" | "lost" | "void"; word: string; why?: string }
-
-const page = block<{ state: OrderState; frame?: string; site: Record<string, string>; live: boolean; points: Point[] }>("page");
+const page = block<{ state: OrderState; frame?: string; site: Record<string, string>; live: boolean }>("page");
+interface Point { key: string; state: "out" | "attached" | "left_out" | "lost" | "void"; word: string; why: string }
 const tones: Record<string, string> = { attached: "ok", left_out: "warn", lost: "danger", void: "danger" };
 const pollEvery = 1000;
 const polls = 60;
 let asked = false;
 
-function show(points: Point[]): void {
+/** Takes over what this very page, asked for again, says of each point; true when all is known. */
+async function look(): Promise<boolean> {
+  const answer = await fetch(location.href, { credentials: "same-origin", cache: "no-store" }).catch(() => undefined);
+  // Its data block is all that is read of it: nothing is parsed as HTML.
+  const data = answer?.ok ? /<script type="application\/json" id="points">(.*?)<\/script>/s.exec(await answer.text())?.[1] : undefined;
+  if (!data) return false;
+  const points = JSON.parse(data) as Point[];
   for (const p of points) {
     const row = document.querySelector<HTMLElement>(`[data-point="${p.key}"]`);
     if (!row) continue;
@@ -26,22 +30,20 @@ function show(points: Point[]): void {
     badge.textContent = p.word;
     badge.className = `badge ${tones[p.state] ?? ""}`.trim();
     const why = row.querySelector<HTMLElement>("[data-why]")!;
-    why.textContent = p.why ?? "";
+    why.textContent = p.why;
     why.hidden = !p.why;
   }
+  return points.every((p) => p.state !== "out");
 }
 
 /** Asks what became of the points until it is known of each. */
 async function settle(): Promise<void> {
   for (let i = 0; i < polls; i++) {
-    const answer = await request<{ points: Point[] }>(`/documents/orders/${page.state.order}/progress`).catch(() => undefined);
-    if (answer) {
-      show(answer.points);
-      if (answer.points.every((p) => p.state !== "out")) {
-        const done = answer.points.filter((p) => p.state === "attached").length;
-        say(done === answer.points.length ? t("inbox.result.all", { n: done }) : t("inbox.result.partly", { a: done, b: answer.points.length - done }));
-        return;
-      }
+    if (await look()) {
+      const all = document.querySelectorAll("[data-point]").length;
+      const done = document.querySelectorAll("[data-point][data-state=attached]").length;
+      say(done === all ? t("inbox.result.all", { n: done }) : t("inbox.result.partly", { a: done, b: all - done }));
+      return;
     }
     await new Promise((next) => setTimeout(next, pollEvery));
   }
