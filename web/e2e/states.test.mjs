@@ -13,7 +13,7 @@ import { prepareZXingModule, readBarcodes } from "zxing-wasm/reader";
 import { launch } from "./browser.mjs";
 import { axeSource, complaints } from "./rules.mjs";
 
-const screens = ["order/created", "order/check", "order/mobile", "order/expired", "enrol/start", "enrol/missing", "sign/files",
+const screens = ["documents/waiting", "documents-order/partly", "order/created", "order/check", "order/mobile", "order/expired", "enrol/start", "enrol/missing", "sign/files",
   "sign-order/partly", "verify/files", "verify/valid", "error/wrong-browser", "home/home"];
 const frame = "https://id.gov.tw/q/AZqsVd0mfKOnNmxyM29wAQ.42.q0X2bV9kTzE";
 const wasm = readFileSync(createRequire(import.meta.url).resolve("zxing-wasm/reader/zxing_reader.wasm"));
