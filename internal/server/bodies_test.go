@@ -116,7 +116,7 @@ func TestBadBodies(t *testing.T) {
 			`{"nobody_asked":1}`: "request_unknown_field",
 			`{"__proto__":{}}`:   "request_unknown_field",
 			`{"\u0061":1}`:       "request_malformed",
-			`{"pad":"` + strings.Repeat("x", 2<<20) + `"}`: "request_too_large",
+			`{"pad":"` + strings.Repeat("x", 9<<20) + `"}`: "request_too_large",
 		}
 		if first != "" {
 			value, _ := json.Marshal(r.body[first])

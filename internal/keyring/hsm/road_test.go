@@ -129,7 +129,7 @@ func (r *road) approve(p *citizen, documents ...[]byte) uuid.UUID {
 		sum := sha256.Sum256(d)
 		list[i] = document{base64.RawURLEncoding.EncodeToString(sum[:]), "SHA-256", "文件"}
 	}
-	content, err := json.Marshal(map[string]any{"documents": list, "kind": "sign", "order": base64.RawURLEncoding.EncodeToString(id[:]), "v": 1})
+	content, err := json.Marshal(map[string]any{"documents": list, "kind": "sign", "order": base64.RawURLEncoding.EncodeToString(id[:]), "v": 2})
 	r.ok(err)
 	challenge := signing.Challenge(content, nil)
 	options, err := r.rp.RequestOptions(challenge[:], nil)
@@ -181,8 +181,8 @@ func (r *road) opensslVerifies(id uuid.UUID, n int, document []byte) {
 func TestRoadWithEveryKeyInTheToken(t *testing.T) {
 	ctx := context.Background()
 	r := newRoad(t)
-	if n := r.count(r.pool, `SELECT count(*) FROM keys WHERE provider = 'pkcs11' AND purpose LIKE 'ca-%' AND sealed IS NULL`); n != 4 {
-		t.Errorf("%d authorities' keys in the token, want 4", n)
+	if n := r.count(r.pool, `SELECT count(*) FROM keys WHERE provider = 'pkcs11' AND purpose LIKE 'ca-%' AND sealed IS NULL`); n != 5 {
+		t.Errorf("%d authorities' keys in the token, want 5", n)
 	}
 	for _, alg := range []keyring.Algorithm{keyring.P256, keyring.RSA2048} {
 		documents := [][]byte{[]byte("契約書"), []byte("annex\r\n")}
@@ -199,8 +199,8 @@ func TestRoadWithEveryKeyInTheToken(t *testing.T) {
 	if signature, err := token.Sign(rand.Reader, sum256("id token"), crypto.SHA256); err != nil || !verifies(key.Public, sum256("id token"), signature, crypto.SHA256) {
 		t.Errorf("the token key: %v", err)
 	}
-	if s, err := r.keys.Sweep(ctx, "tester", false); err != nil || s.Held != 7 || len(s.Orphans) != 0 {
-		t.Errorf("in the token: %+v, %v; want 4 authorities, 1 token key, 2 citizens", s, err)
+	if s, err := r.keys.Sweep(ctx, "tester", false); err != nil || s.Held != 8 || len(s.Orphans) != 0 {
+		t.Errorf("in the token: %+v, %v; want 5 authorities, 1 token key, 2 citizens", s, err)
 	}
 }
 
