@@ -9,6 +9,7 @@
 //	sealctl issuing     another CA: requests, certificates, revocations
 //	sealctl evidence    exports and verifies the evidence of an approval
 //	sealctl verify      verifies signatures, ours and others'
+//	sealctl pdf         has PDFs signed, the documents stay here
 //	sealctl admin       administrators: who they are, and a link for a new one
 //	sealctl authenticators  which models are accepted; FIDO metadata
 //	sealctl clients     what each agency system demands
@@ -27,6 +28,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sealgate/cmd/sealctl/bench"
+	"sealgate/cmd/sealctl/pdfsign"
 	"sealgate/cmd/sealctl/softcard"
 	"sealgate/cmd/sealctl/softphone"
 )
@@ -59,7 +61,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), verifyCommand(), authenticatorsCommand(), adminCommand(), clientsCommand(), issuingCommand())
+	cmd.AddCommand(softcardCommand(), softphone.Command(), softphone.EnrolCommand(), bench.Command(), keysCommand(), evidenceCommand(), verifyCommand(), pdfsign.Command(), authenticatorsCommand(), adminCommand(), clientsCommand(), issuingCommand())
 	return cmd
 }
 

@@ -1,9 +1,10 @@
 //go:build js && wasm
 
-// Command pdf is what reads PDF signatures in the browser, so that the document
-// need not leave it: package pades as WebAssembly. It gives workers one function,
-// sealgatePDF(read, size), where read(offset, length) gives a Uint8Array; the
-// answer is JSON.
+// Command pdf is what reads PDF signatures, and prepares PDFs for signing, in the
+// browser, so that the document need not leave it: package pades as WebAssembly.
+// It gives workers two functions: sealgatePDF(read, size), where
+// read(offset, length) gives a Uint8Array and the answer is JSON, and
+// sealgatePreparePDF(read, size), see prepare.
 package main
 
 import (
@@ -87,6 +88,9 @@ func main() {
 			return `{"error":"internal"}`
 		}
 		return string(raw)
+	}))
+	js.Global().Set("sealgatePreparePDF", js.FuncOf(func(_ js.Value, args []js.Value) any {
+		return prepare(args[0], int64(args[1].Float()))
 	}))
 	select {}
 }

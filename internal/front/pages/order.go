@@ -3,6 +3,7 @@ package pages
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +39,18 @@ func (d OrderData) Page() map[string]any {
 func (d documentRow) Bare() bool { return d.Form == signing.FormRaw }
 
 // Documents lists what is to be signed, with its short code.
-func (d OrderData) Documents() []documentRow { return documentRows(d.View, d.State.Documents) }
+func (d OrderData) Documents() []documentRow {
+	rows := documentRows(d.View, d.State.Documents)
+	for i := range rows {
+		rows[i].Inside = d.Own && rows[i].Form == signing.FormPAdES
+	}
+	return rows
+}
+
+// Beside says whether any signature is a file beside its document.
+func (d OrderData) Beside() bool {
+	return slices.ContainsFunc(d.Documents(), func(r documentRow) bool { return !r.Inside })
+}
 
 type documentRow struct {
 	order.Document
@@ -46,6 +58,8 @@ type documentRow struct {
 	Code  string
 	State string
 	Href  string
+	// Inside: our own page puts the signature into the PDF.
+	Inside bool
 }
 
 func documentRows(v *order.View, states []DocumentState) []documentRow {

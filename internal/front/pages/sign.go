@@ -5,6 +5,7 @@ import (
 
 	"sealgate/internal/front"
 	"sealgate/internal/order"
+	"sealgate/internal/signing"
 )
 
 // maxSignBody bounds the list of documents, in bytes; the documents themselves never come.
@@ -14,8 +15,21 @@ const maxSignBody = 256 << 10
 type SignData struct {
 	Order  *OrderData
 	Worker string // address of the script that hashes
-	Most   int    // documents in one order
-	Sample any    // rows that are there at once (/dev/states)
+	PDF    *PDFData
+	Most   int // documents in one order
+	Sample any // rows that are there at once (/dev/states)
+}
+
+// PDFData are the addresses of what puts signatures into PDFs, in the browser.
+type PDFData struct {
+	Worker  string `json:"worker"`
+	Program string `json:"program"`
+}
+
+func (p *Pages) signData() SignData {
+	assets := p.cfg.Shell.StaticAssets()
+	return SignData{Worker: assets.URL("hash.worker.js"), Most: maxDocuments,
+		PDF: &PDFData{Worker: assets.URL("pdf.worker.js"), Program: assets.URL("pdf.wasm")}}
 }
 
 // maxDocuments is how many files the page lets a person sign at once.
@@ -23,7 +37,7 @@ const maxDocuments = 50
 
 // Page is what the page's script reads.
 func (d SignData) Page() map[string]any {
-	out := map[string]any{"worker": d.Worker, "most": d.Most, "samples": d.Sample}
+	out := map[string]any{"worker": d.Worker, "most": d.Most, "samples": d.Sample, "pdf": d.PDF}
 	if d.Order != nil {
 		for k, v := range d.Order.Page() {
 			out[k] = v
@@ -47,7 +61,7 @@ func (p *Pages) sign(w http.ResponseWriter, r *http.Request) {
 	if _, ok := p.session(w, r); !ok {
 		return
 	}
-	p.render.Page(w, r, http.StatusOK, "pages/sign", SignData{Worker: p.cfg.Shell.StaticAssets().URL("hash.worker.js"), Most: maxDocuments})
+	p.render.Page(w, r, http.StatusOK, "pages/sign", p.signData())
 }
 
 // signCreate makes a sign order for the logged-in citizen over the digests of their files.
@@ -64,6 +78,9 @@ func (p *Pages) signCreate(w http.ResponseWriter, r *http.Request) {
 			Size            int64  `json:"size"`
 			DigestAlgorithm string `json:"digest_algorithm"`
 			Digest          string `json:"digest"`
+			// Form is "pades" for the byte ranges of a PDF that the page puts the
+			// signature into, else empty.
+			Form signing.Form `json:"form"`
 		} `json:"documents"`
 	}
 	if err := front.DecodeJSON(r, &body, maxSignBody); err != nil {
@@ -72,8 +89,12 @@ func (p *Pages) signCreate(w http.ResponseWriter, r *http.Request) {
 	}
 	documents := make([]order.Document, len(body.Documents))
 	for i, d := range body.Documents {
+		if d.Form != "" && d.Form != signing.FormPAdES {
+			front.WriteProblem(w, r, order.ErrForm)
+			return
+		}
 		documents[i] = order.Document{Name: d.Name, MediaType: d.MediaType, Size: d.Size,
-			DigestAlgorithm: d.DigestAlgorithm, Digest: d.Digest}
+			DigestAlgorithm: d.DigestAlgorithm, Digest: d.Digest, Form: d.Form}
 	}
 	browser := order.BrowserKey(front.EnsureBrowser(w, r))
 	o, _, err := p.cfg.Orders.CreateSign(r.Context(), order.SignRequest{

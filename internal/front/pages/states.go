@@ -11,6 +11,7 @@ import (
 	"sealgate/internal/fault"
 	"sealgate/internal/front"
 	"sealgate/internal/order"
+	"sealgate/internal/signing"
 )
 
 // States shows every state of every screen with invented data, so that each
@@ -210,10 +211,11 @@ func addition(state order.State) AddPhoneData {
 }
 
 func (s *States) signing() {
+	pdf := &PDFData{Worker: s.shell.StaticAssets().URL("pdf.worker.js"), Program: s.shell.StaticAssets().URL("pdf.wasm")}
 	s.add("sign", "none", sample{page: "pages/sign", data: SignData{Most: maxDocuments}})
 	rows := json.RawMessage(`[{"name":"115年度預算書.pdf","size":2400000,"read":0,"code":"E3B0 C442"},
 		{"name":"監視錄影.mp4","size":1073741824,"read":440000000,"code":""}]`)
-	s.add("sign", "files", sample{page: "pages/sign", data: SignData{Most: maxDocuments, Sample: rows}})
+	s.add("sign", "files", sample{page: "pages/sign", data: SignData{Most: maxDocuments, Sample: rows, PDF: pdf}})
 	for state, words := range map[order.State][]string{order.Created: {"pending"}, order.Scanned: {"pending"},
 		order.Approved: {"pending"}, order.Completed: {"signed"}, order.Rejected: {"failed"}, order.Expired: {"failed"}} {
 		s.signOrder(string(state), state, words)
@@ -223,9 +225,11 @@ func (s *States) signing() {
 
 func (s *States) signOrder(name string, state order.State, words []string) {
 	v := sampleView(order.Sign, 4)
+	v.Asked.Documents[0].Form = signing.FormPAdES
 	st := sampleState(v, state)
 	st.Documents = sampleDocuments(v, words...)
 	d := orderSample(v, st, false).data.(OrderData)
+	d.Own = true
 	s.add("sign-order", name, sample{page: "pages/sign-order", data: SignData{Order: &d}})
 }
 

@@ -3,6 +3,7 @@
 import { Panel } from "../desk/panel";
 import type { OrderState } from "../desk/follow";
 import { showDocuments } from "../desk/documents";
+import { offerPDFs } from "../desk/pdf";
 import { block, name } from "../shared/texts";
 
 const page = block<{ state: OrderState; frame?: string; site: Record<string, string>; live: boolean }>("page");
@@ -10,3 +11,4 @@ new Panel({
   state: page.state, frame: page.frame || "", site: name(page.site), live: page.live !== false, leave: false,
   changed: (s) => showDocuments(s),
 });
+void offerPDFs(page.state.order);

@@ -1,26 +1,34 @@
 // /sign: choose own files, hash them here, and make a sign order. The files
-// themselves never leave this computer; name, size and digest do.
+// themselves never leave this computer; name, size and digest do. A PDF can get
+// its signature inside: then what is added to it is made here too.
 
 import { post, Problem } from "../shared/api";
 import { toBase64url } from "../shared/bytes";
 import { digestCode, size } from "../shared/format";
 import { block, t } from "../shared/texts";
+import { forget, forgetOld, keep, rename, type Kept } from "../desk/kept";
 import { byId, on, say } from "../desk/live";
+import { clearAtLogout } from "../desk/pdf";
+import type { Answer, Prepared } from "./pdf.worker";
 
 interface Row {
   id: number;
   file: File;
-  digest?: Uint8Array;
+  digest?: Uint8Array; // of what will be signed
+  plain?: Uint8Array; // of the file
+  inside?: HTMLInputElement; // for a PDF: whether the signature goes inside
+  prepared?: Prepared;
   el: HTMLLIElement;
   progress: HTMLProgressElement;
   code: HTMLElement;
 }
 
-const page = block<{ worker: string; most: number; samples?: { name: string; size: number; read: number; code: string }[] }>("page");
+const page = block<{ worker: string; pdf?: { worker: string; program: string }; most: number; samples?: { name: string; size: number; read: number; code: string }[] }>("page");
 const most = page.most || 50;
 const rows: Row[] = [];
 let nextID = 1;
 let worker: Worker | undefined;
+let pdfWorker: Worker | undefined;
 
 function hash(row: Row): void {
   worker ??= startWorker();
@@ -34,13 +42,8 @@ function startWorker(): Worker {
     if (!row) return;
     if (e.data.read !== undefined) row.progress.value = e.data.read;
     if (e.data.digest) {
-      row.digest = e.data.digest;
-      row.progress.hidden = true;
-      row.code.textContent = digestCode(e.data.digest);
-      row.code.parentElement!.hidden = false;
-      row.el.dataset["state"] = "ready";
-      update();
-      if (rows.every((r) => r.digest)) say(t("sign.ready", { n: rows.length }));
+      row.plain = e.data.digest;
+      settle(row);
     }
     if (e.data.error) {
       remove(row);
@@ -49,6 +52,65 @@ function startWorker(): Worker {
     }
   });
   return w;
+}
+
+/** settle shows the digest that counts for a row, as soon as it is there. */
+function settle(row: Row): void {
+  const digest = row.inside?.checked ? row.prepared?.digest : row.plain;
+  if (digest) row.digest = digest;
+  else delete row.digest;
+  row.progress.hidden = !!digest;
+  if (!digest && row.inside?.checked) row.progress.removeAttribute("value"); // how long it takes is not known
+  row.code.textContent = digest ? digestCode(digest) : "";
+  row.code.parentElement!.hidden = !digest;
+  row.el.dataset["state"] = digest ? "ready" : "";
+  update();
+  if (digest && rows.every((r) => r.digest)) say(t("sign.ready", { n: rows.length }));
+}
+
+/** prepare has a PDF's addition made, or gives the file's own digest back. */
+function prepare(row: Row): void {
+  if (row.inside?.checked && !row.prepared && page.pdf) {
+    pdfWorker ??= startPDFWorker();
+    pdfWorker.postMessage({ id: row.id, file: row.file, program: page.pdf.program });
+  }
+  settle(row);
+}
+
+function startPDFWorker(): Worker {
+  const w = new Worker(page.pdf!.worker);
+  w.addEventListener("message", (e: MessageEvent<Answer>) => {
+    const row = rows.find((r) => r.id === e.data.id);
+    if (!row) return;
+    if (e.data.prepared) row.prepared = e.data.prepared;
+    else if (row.inside) {
+      row.inside.checked = false;
+      const code = e.data.error;
+      const why = code ? [t(`fault.${code}`), t(`fault.${code}.next`)].join(" ") : t("sign.pdf.unreadable");
+      const text = t("sign.pdf.not_inside", { name: row.file.name, why });
+      say(text, true);
+      complain(text);
+    }
+    settle(row);
+  });
+  return w;
+}
+
+/** choice offers, for a PDF, to put the signature inside. */
+function choice(row: Row): HTMLElement | undefined {
+  if (!page.pdf || !(row.file.type === "application/pdf" || /\.pdf$/i.test(row.file.name))) return undefined;
+  row.inside = document.createElement("input");
+  row.inside.type = "checkbox";
+  row.inside.addEventListener("change", () => {
+    complain("");
+    prepare(row);
+  });
+  const label = make("label", "choice");
+  const words = make("span", "");
+  words.append(t("sign.pdf.inside"), make("span", "choice-note muted small", t("sign.pdf.inside_note")));
+  label.append(row.inside, words);
+  row.inside.setAttribute("aria-describedby", `name-${row.id}`);
+  return label;
 }
 
 function make<K extends keyof HTMLElementTagNameMap>(tag: K, className: string, text = ""): HTMLElementTagNameMap[K] {
@@ -64,6 +126,7 @@ function add(file: File): Row {
   };
   const head = make("div", "document-head");
   head.append(make("span", "document-name", file.name));
+  head.firstElementChild!.id = `name-${row.id}`;
   const drop = make("button", "button small quiet", t("sign.remove"));
   drop.type = "button";
   drop.setAttribute("aria-label", t("sign.remove.name", { name: file.name }));
@@ -82,7 +145,7 @@ function add(file: File): Row {
   row.progress.max = Math.max(file.size, 1);
   row.progress.value = 0;
   row.progress.setAttribute("aria-label", t("sign.hashing", { name: file.name }));
-  row.el.append(head, facts, row.progress);
+  row.el.append(head, facts, row.progress, ...[choice(row)].filter((e) => e !== undefined));
   byId("chosen")!.append(row.el);
   rows.push(row);
   return row;
@@ -127,15 +190,33 @@ async function sign(): Promise<void> {
     return;
   }
   byId("sign-button")?.setAttribute("aria-disabled", "true");
+  const pdfs: Record<number, Kept> = {};
+  rows.forEach((r, i) => {
+    if (r.inside?.checked && r.prepared) pdfs[i] = { name: r.file.name, file: r.file, update: r.prepared.update, hole: r.prepared.hole };
+  });
+  const draft = Object.keys(pdfs).length ? `draft ${crypto.randomUUID()}` : "";
+  if (draft) {
+    try {
+      await keep(draft, pdfs); // before there is an order: without room for them, none is made
+    } catch {
+      complain(t("sign.pdf.no_room"));
+      byId("sign-error")?.focus();
+      update();
+      return;
+    }
+  }
   try {
-    const answer = await post<{ page: string }>("/sign/orders", {
-      documents: rows.map((r) => ({
+    const answer = await post<{ order: string; page: string }>("/sign/orders", {
+      documents: rows.map((r, i) => ({
+        form: pdfs[i] ? "pades" : "",
         name: r.file.name, media_type: r.file.type || "application/octet-stream", size: r.file.size,
         digest_algorithm: "SHA-256", digest: toBase64url(r.digest!),
       })),
     });
+    if (draft) await rename(draft, answer.order);
     location.assign(answer.page);
   } catch (e) {
+    if (draft) void forget(draft).catch(() => {});
     if (!(e instanceof Problem)) throw e;
     if (e.code === "session_required") {
       location.assign("/session/login?return=/sign");
@@ -178,3 +259,5 @@ for (const s of page.samples ?? []) {
   }
 }
 update();
+clearAtLogout();
+void forgetOld().catch(() => {});
