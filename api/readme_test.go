@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sealgate/cmd/sealctl/onebox"
+	"sealgate/cmd/sealctl/pdfsign"
 	"sealgate/cmd/sealctl/softphone"
 	"sealgate/internal/postgres/pgtest"
 )
@@ -20,7 +21,7 @@ import (
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "sealctl" {
 		root := &cobra.Command{Use: "sealctl", SilenceUsage: true}
-		root.AddCommand(softphone.Command())
+		root.AddCommand(softphone.Command(), pdfsign.Command())
 		if err := root.Execute(); err != nil {
 			os.Exit(1)
 		}
@@ -69,7 +70,7 @@ func TestGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := script(t)
-	if n := strings.Count(code, "sealctl softphone"); n != 3 {
+	if n := strings.Count(code, "sealctl softphone"); n != 4 {
 		t.Fatalf("the guide's script was not read: %d soft phones", n)
 	}
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", code)
@@ -81,7 +82,7 @@ func TestGuide(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{`"acr": "urn:sealgate:acr:qr"`, `"nonce": "a-nonce"`, "decision.txt signed", "annex.txt signed", "CAdES Verification successful"} {
+	for _, want := range []string{`"acr": "urn:sealgate:acr:qr"`, `"nonce": "a-nonce"`, "decision.txt signed", "annex.txt signed", "letter-twice.pdf", "CAdES Verification successful"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("%q is not in the output:\n%s", want, out)
 		}

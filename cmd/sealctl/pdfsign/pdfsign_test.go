@@ -22,6 +22,7 @@ import (
 
 	"sealgate/cmd/sealctl/onebox"
 	"sealgate/cmd/sealctl/softphone"
+	"sealgate/internal/cades"
 	"sealgate/internal/cms"
 	"sealgate/internal/pades"
 	"sealgate/internal/pkitest"
@@ -192,6 +193,21 @@ func TestSignAgainstService(t *testing.T) {
 		}
 		if _, err := os.Stat(signedName(d)); err == nil {
 			t.Error("a document that was left out has a signed file")
+		}
+	})
+	t.Run("with a time-stamp", func(t *testing.T) {
+		file := writePDF(t, "t.pdf")
+		_, err := walk(ctx, t, box, phone, nil, append(base, file, "--level", "B-T")...)
+		ok(t, err)
+		all := signaturesOf(t, signedName(file))
+		if len(all) != 1 {
+			t.Fatalf("%+v", all)
+		}
+		sd, err := cms.Parse(all[0].Contents)
+		ok(t, err)
+		stamps, err := cades.Timestamps(sd, 0)
+		if err != nil || len(stamps) != 1 || stamps[0].Kind != cades.KindSignature {
+			t.Errorf("%v %+v", err, stamps)
 		}
 	})
 	t.Run("refused", func(t *testing.T) {
