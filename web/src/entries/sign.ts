@@ -86,7 +86,7 @@ function startPDFWorker(): Worker {
     else if (row.inside) {
       row.inside.checked = false;
       const code = e.data.error;
-      const why = code ? [t(`fault.${code}`), t(`fault.${code}.next`)].join(" ") : t("sign.pdf.unreadable");
+      const why = code?.startsWith("pdf_") ? [t(`fault.${code}`), t(`fault.${code}.next`)].join(" ") : t("sign.pdf.unreadable");
       const text = t("sign.pdf.not_inside", { name: row.file.name, why });
       say(text, true);
       complain(text);
