@@ -24,12 +24,13 @@ import (
 
 // Config says what to measure and how hard.
 type Config struct {
-	What        []string // login, sign, wait, batch
+	What        []string // signatures, memory, login, sign, wait, batch
 	Concurrency int
 	Duration    time.Duration // of each load, after warming up
 	Citizens    int
 	Browsers    int           // that wait at once
 	Documents   int           // in one batch
+	Size        int64         // of the document for memory, in octets
 	WarmUp      time.Duration // of each load, before anything is counted; 0 for two seconds
 	Hold        time.Duration // how long browsers wait; 0 for twenty seconds
 	Dir         string
@@ -66,6 +67,10 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	r := &Report{Machine: describeMachine(), Concurrency: cfg.Concurrency, Citizens: cfg.Citizens}
 	fmt.Fprintln(cfg.Log, "timing bare P-256 operations…")
 	r.Bare = measureBare(min(cfg.Duration, time.Second))
+	served, err := r.alone(ctx, cfg, dir)
+	if err != nil || len(served) == 0 {
+		return r, err
+	}
 	rig, err := newRig(ctx, cfg, dir)
 	if err != nil {
 		return nil, err
@@ -80,7 +85,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if r.HTTP, err = rig.measureHTTP(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("empty calls: %w", err)
 	}
-	for _, what := range cfg.What {
+	for _, what := range served {
 		fmt.Fprintf(cfg.Log, "measuring %s…\n", what)
 		if err := rig.measure(ctx, what, cfg, r); err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
@@ -88,6 +93,26 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	r.judge()
 	return r, nil
+}
+
+// alone measures what needs no server, and gives what is left.
+func (r *Report) alone(ctx context.Context, cfg Config, dir string) (left []string, err error) {
+	for _, what := range cfg.What {
+		switch what {
+		case "signatures":
+			fmt.Fprintln(cfg.Log, "making and verifying signatures…")
+			r.Signatures, err = measureSignatures(ctx, cfg.Duration, dir)
+		case "memory":
+			fmt.Fprintln(cfg.Log, "streaming a large document…")
+			r.Memory, err = measureMemory(ctx, cfg.Size)
+		default:
+			left = append(left, what)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	return left, nil
 }
 
 func (rig *rig) measure(ctx context.Context, what string, cfg Config, r *Report) (err error) {
@@ -101,7 +126,7 @@ func (rig *rig) measure(ctx context.Context, what string, cfg Config, r *Report)
 	case "batch":
 		r.Batch, err = rig.batch(ctx, cfg)
 	default:
-		err = errors.New("not one of login, sign, wait, batch")
+		err = errors.New("not one of signatures, memory, login, sign, wait, batch")
 	}
 	return err
 }

@@ -10,14 +10,14 @@ import (
 )
 
 // all is what `bench all` measures.
-var all = []string{"login", "sign", "batch", "wait"}
+var all = []string{"signatures", "memory", "login", "sign", "batch", "wait"}
 
 // Command is `sealctl bench`.
 func Command() *cobra.Command {
 	var cfg Config
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "bench login|sign|wait|batch|all",
+		Use:   "bench signatures|memory|login|sign|wait|batch|all",
 		Short: "Measure a whole login, a signature, a waiting browser, a batch",
 		Long: `Starts a private PostgreSQL (default durability) and the server as a child
 process, binds test citizens through the public pages, and measures whole orders:
@@ -25,7 +25,11 @@ process, binds test citizens through the public pages, and measures whole orders
   login  authorize → frame → claim → approve → return → token
   sign   REST create → open → frame → claim → approve → wait → collect .p7s
   wait   browsers that wait at once: server memory each
-  batch  many digests in one order, against the bare key operations
+  batch  many digests in one order, against the bare key operations; with and
+         without time-stamps, from the approval to the last signature
+  signatures  made and verified, P-256 and RSA-2048, keys in memory and in a
+         PKCS #11 token (SoftHSM), beside the bare key operations; no server
+  memory a document of --size, hashed, and inside a signature; no server
 
 Every cost is also given in bare P-256 verifications timed in the same run.`,
 		Args:      cobra.ExactArgs(1),
@@ -53,10 +57,11 @@ Every cost is also given in bare P-256 verifications timed in the same run.`,
 	f.DurationVar(&cfg.Duration, "duration", 10*time.Second, "how long each load is measured")
 	f.IntVar(&cfg.Citizens, "citizens", 128, "citizens with a bound phone, at least as many as --concurrency")
 	f.IntVar(&cfg.Browsers, "browsers", 4000, "browsers that wait at once")
-	f.IntVar(&cfg.Documents, "documents", 100, "digests in one batch")
+	f.IntVar(&cfg.Documents, "documents", 200, "digests in one batch")
+	f.Int64Var(&cfg.Size, "size", 4<<30, "octets of the document for memory")
 	f.StringVar(&cfg.Dir, "dir", "", "directory for the database and keys; a temporary one when not given")
 	f.StringVar(&cfg.Profile, "cpuprofile", "", "write the server's CPU profile of the whole run to this file")
-	cmd.AddCommand(serveCommand())
+	cmd.AddCommand(serveCommand(), streamCommand())
 	return cmd
 }
 

@@ -55,15 +55,17 @@ type Load struct {
 
 // Report is a whole run.
 type Report struct {
-	Machine     Machine `json:"machine"`
-	Concurrency int     `json:"concurrency"`
-	Citizens    int     `json:"citizens"`
-	Bare        Bare    `json:"bare"`
-	HTTP        *HTTP   `json:"empty_call,omitempty"`
-	Login       *Load   `json:"login,omitempty"`
-	Sign        *Load   `json:"sign,omitempty"`
-	Batch       *Batch  `json:"batch,omitempty"`
-	Wait        *Wait   `json:"wait,omitempty"`
+	Machine     Machine     `json:"machine"`
+	Concurrency int         `json:"concurrency"`
+	Citizens    int         `json:"citizens"`
+	Bare        Bare        `json:"bare"`
+	Signatures  *Signatures `json:"signatures,omitempty"`
+	Memory      []Stream    `json:"memory,omitempty"`
+	HTTP        *HTTP       `json:"empty_call,omitempty"`
+	Login       *Load       `json:"login,omitempty"`
+	Sign        *Load       `json:"sign,omitempty"`
+	Batch       *Batch      `json:"batch,omitempty"`
+	Wait        *Wait       `json:"wait,omitempty"`
 }
 
 func newLoad(names []string, laps [][]time.Duration, before, after meter, beside float64, bare Bare) *Load {
@@ -119,17 +121,35 @@ func (r *Report) print(w io.Writer) {
 	if r.HTTP != nil {
 		fmt.Fprintf(w, "empty call   %.3f ms server CPU, %.0f calls/s\n", r.HTTP.ServerMS, r.HTTP.PerSecond)
 	}
+	r.Signatures.print(w)
+	for _, m := range r.Memory {
+		fmt.Fprintf(w, "memory       %-9s %.2f GiB in %.1f s (%.0f MB/s): %.1f MB at most, %.1f MB for a document of 1 MiB\n", m.What,
+			float64(m.Bytes)/(1<<30), m.Seconds, float64(m.Bytes)/1e6/m.Seconds, float64(m.PeakKB)/1024, float64(m.SmallKB)/1024)
+	}
 	r.Login.print(w, "login", r.Concurrency)
 	r.Sign.print(w, "sign", r.Concurrency)
 	if b := r.Batch; b != nil {
 		fmt.Fprintf(w, "\nbatch of %-4d making the .p7s: %.2f ms CPU = %.2f × the bare key operations (%.2f ms)\n", b.Documents, b.MakeMS, b.MakeRatio, b.BareMS)
 		fmt.Fprintf(w, "  whole order over HTTP: %.2f ms server CPU, %.2f ms more than with one document (%.2f × bare; PostgreSQL %.2f ms more)\n",
 			b.WholeServerMS, b.FurtherServerMS, b.Ratio, b.FurtherPGMS)
-		fmt.Fprintf(w, "  from approving to completed %.1f ms (p50)\n", b.ApproveToDoneMS)
+		fmt.Fprintf(w, "  from approving to completed %.1f ms (p50); with time-stamps %.1f ms, %.2f ms server CPU\n", b.ApproveToDoneMS, b.StampedMS, b.StampedServerMS)
 	}
 	if x := r.Wait; x != nil {
 		fmt.Fprintf(w, "\nwait         %d browsers: %.1f KB of server memory each (%.1f KB after a collection), %.1f µs CPU a second, %.1f goroutines\n",
 			x.Browsers, x.ResidentKB, x.CollectedKB, x.CPUPerSecond, x.GoroutinesPer)
+	}
+}
+
+func (s *Signatures) print(w io.Writer) {
+	if s == nil {
+		return
+	}
+	fmt.Fprintln(w)
+	for _, r := range s.Rows {
+		fmt.Fprintf(w, "%-12s %-9s %-7s %7.0f a second: %8.1f µs = %5.2f × the bare key operation (%.1f µs)\n", r.What, r.Key, r.Kept, r.PerSecond, r.US, r.Ratio, r.BareUS)
+	}
+	for _, note := range s.Notes {
+		fmt.Fprintln(w, "  "+note)
 	}
 }
 

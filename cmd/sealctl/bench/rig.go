@@ -41,6 +41,7 @@ type rig struct {
 	finished  atomic.Int64
 	token     atomic.Pointer[apiToken]
 	bare      Bare
+	level     string // of signatures; "" is the service's own
 }
 
 func newRig(ctx context.Context, cfg Config, dir string) (_ *rig, err error) {

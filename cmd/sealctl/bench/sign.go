@@ -79,8 +79,12 @@ func (r *rig) signOne(ctx context.Context, l *lap, n int) error {
 		documents[i] = map[string]any{"name": fmt.Sprintf("公文 %d.pdf", i+1), "media_type": "application/pdf", "size": 123456,
 			"digest_algorithm": "SHA-256", "digest": base64.StdEncoding.EncodeToString(digest[:])}
 	}
+	in := map[string]any{"text": "核閱", "documents": documents}
+	if r.level != "" {
+		in["level"] = r.level
+	}
 	var o signOrder
-	if err := r.api(ctx, http.MethodPost, "/api/v1/sign-orders", map[string]any{"text": "核閱", "documents": documents}, http.StatusCreated, &o); err != nil {
+	if err := r.api(ctx, http.MethodPost, "/api/v1/sign-orders", in, http.StatusCreated, &o); err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
 	l.step()
