@@ -43,7 +43,7 @@ test-go: web ## vet, formatting, Go tests with the race detector
 test-browser: build ## walk the main road in Chromium
 	@cd web && node --test --test-concurrency=1 --test-timeout=300000 e2e/*.test.mjs
 
-bench: build ## measure a whole login, a signature and a waiting browser
+bench: build ## measure logins, signatures, verification, memory, batches, waiting browsers
 	@./$(BIN)/sealctl bench all
 
 fuzz: ## run each fuzz target for a while (FUZZTIME=30s)
