@@ -72,8 +72,8 @@ type PanelState struct {
 	Kind  order.Kind
 	State order.State
 	Check *PanelCheck
-	// WaitReason is of sign orders; the panel is theirs too.
-	WaitReason string
+	// Waiting is what an approved sign order waits for; a binding waits for nothing.
+	Waiting string
 }
 
 // PanelCheck says that the two digits of the phone must be typed.
@@ -130,7 +130,7 @@ func (d *Door) inPersonOrder(w http.ResponseWriter, r *http.Request, s *domain.S
 	if err != nil {
 		return err
 	}
-	st := PanelState{Order: v.ID.String(), Kind: v.Kind, State: v.StateAt(time.Now()), WaitReason: v.WaitReason}
+	st := PanelState{Order: v.ID.String(), Kind: v.Kind, State: v.StateAt(time.Now())}
 	if v.CheckDigits != "" && st.State == order.Scanned {
 		st.Check = &PanelCheck{v.CheckNeeded()}
 	}
