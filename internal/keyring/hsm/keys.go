@@ -50,7 +50,7 @@ func (c *connection) find(o object) (key crypto11.PrivateKey, kept bool, err err
 	if kept {
 		return key, true, nil
 	}
-	keys, err := c.module.FindPrivateKeys(o.id[:], []byte(o.label))
+	keys, err := insist(func() ([]crypto11.PrivateKey, error) { return c.module.FindPrivateKeys(o.id[:], []byte(o.label)) })
 	if err != nil {
 		return nil, false, err
 	}
@@ -63,6 +63,27 @@ func (c *connection) find(o object) (key crypto11.PrivateKey, kept bool, err err
 	}
 	c.keep(o, keys[0])
 	return keys[0], false, nil
+}
+
+// Looks at a token that seems not to have an object, and the pause between them.
+const (
+	looks     = 3
+	lookAgain = 20 * time.Millisecond
+)
+
+// insist believes that something is absent only when it is not seen several
+// times: a token that others make and destroy objects in may for a moment not show
+// one that is there (SoftHSM, while it reads its directory anew).
+func insist[T any](look func() ([]T, error)) (found []T, err error) {
+	for n := range looks {
+		if n > 0 {
+			time.Sleep(lookAgain)
+		}
+		if found, err = look(); err != nil || len(found) > 0 {
+			break
+		}
+	}
+	return found, err
 }
 
 func (c *connection) keep(o object, key crypto11.PrivateKey) {
@@ -191,7 +212,7 @@ func (t *Token) Destroy(ctx context.Context, label string, id uuid.UUID) error {
 
 func (c *connection) destroy(o object) (none struct{}, err error) {
 	c.forget(o)
-	pairs, err := c.module.FindKeyPairs(o.id[:], []byte(o.label))
+	pairs, err := insist(func() ([]crypto11.Signer, error) { return c.module.FindKeyPairs(o.id[:], []byte(o.label)) })
 	if err != nil {
 		return none, fmt.Errorf("find pair: %w", err)
 	}
