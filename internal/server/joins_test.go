@@ -30,7 +30,7 @@ import (
 func earlierSignature(t testing.TB, content []byte) []byte {
 	t.Helper()
 	start := time.Now().Add(-time.Hour)
-	who := must(pkitest.NewRoot(x509.Certificate{Subject: pkix.Name{CommonName: "(測試用) 王小明"}, NotBefore: start, NotAfter: start.AddDate(1, 0, 0)}))(t)
+	who := must(pkitest.NewRoot(x509.Certificate{Subject: pkix.Name{CommonName: "(測試用) 測試一號"}, NotBefore: start, NotAfter: start.AddDate(1, 0, 0)}))(t)
 	sum := sha256.Sum256(content)
 	return must(cms.SignDigest(rand.Reader, sum[:], cms.Signer{Certificate: who.Certificate, Key: who.Key}, cms.Options{SigningTime: time.Now().Add(-time.Minute)}))(t)
 }
@@ -60,7 +60,7 @@ func TestJoiningAnEarlierSignature(t *testing.T) {
 		if err := w.api().call(http.MethodGet, "/api/v1/sign-orders/"+id, nil, &shown); err != nil {
 			t.Fatal(err)
 		}
-		if d := shown.Documents[1]; d.Earlier != digestOf(earlier) || len(d.EarlierSigners) != 1 || d.EarlierSigners[0] != "(測試用) 王小明" {
+		if d := shown.Documents[1]; d.Earlier != digestOf(earlier) || len(d.EarlierSigners) != 1 || d.EarlierSigners[0] != "(測試用) 測試一號" {
 			t.Errorf("%+v", d)
 		}
 		der := w.signature(t, w.api(), id, 1)

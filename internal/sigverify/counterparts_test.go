@@ -62,7 +62,7 @@ var present = sync.OnceValue(func() *lab {
 })
 
 func (l *lab) today(key crypto.Signer) cms.Signer {
-	t := template("王小明", time.Now().Add(-24*time.Hour), time.Now().AddDate(0, 6, 0))
+	t := template("測試一號", time.Now().Add(-24*time.Hour), time.Now().AddDate(0, 6, 0))
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	return cms.Signer{Certificate: must(l.ca.Certify(t, key.Public())), Chain: []*x509.Certificate{l.ca.Certificate}, Key: key}
 }
@@ -120,7 +120,7 @@ func signPDFBy(t *testing.T, s cms.Signer, now time.Time) []byte {
 func signSI(s cms.Signer, now time.Time) []byte {
 	si := must(xmldsig.NewSI("flow1"))
 	sum := sha256.Sum256(document)
-	tbs := must(si.AddPoint(xmldsig.Point{Flow: "flow1", Action: "承辦", Name: "王小明", Time: now, Drafts: []xmldsig.File{{URI: "draft.di", Digest: sum[:]}}},
+	tbs := must(si.AddPoint(xmldsig.Point{Flow: "flow1", Action: "承辦", Name: "測試一號", Time: now, Drafts: []xmldsig.File{{URI: "draft.di", Digest: sum[:]}}},
 		xmldsig.PointOptions{Certificate: s.Certificate, Chain: s.Chain}))
 	value := must(s.Key.Sign(rand.Reader, tbs.Digest, tbs.Hash))
 	return must(xmldsig.Attach(tbs.XML, tbs.Point, value))

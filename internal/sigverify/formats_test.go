@@ -94,7 +94,7 @@ func TestXML(t *testing.T) {
 	l := newLab()
 	draft := []byte("<函>簽辦</函>")
 	si := must(xmldsig.NewSI("flow1"))
-	tbs := must(si.AddPoint(xmldsig.Point{Flow: "flow1", Action: "承辦", Name: "王小明", Time: years(1),
+	tbs := must(si.AddPoint(xmldsig.Point{Flow: "flow1", Action: "承辦", Name: "測試一號", Time: years(1),
 		Drafts: []xmldsig.File{{URI: "draft.di", Digest: digest(draft)}}},
 		xmldsig.PointOptions{Certificate: l.signer.Certificate, Chain: []*x509.Certificate{l.ca.Certificate}}))
 	xml := must(xmldsig.Attach(tbs.XML, tbs.Point, must(l.signer.Key.Sign(rand.Reader, tbs.Digest, tbs.Hash))))
@@ -111,7 +111,7 @@ func TestXML(t *testing.T) {
 	list := crl(l.ca, years(1))
 	r := l.judgeFile(t, xml, years(1), files(draft), list)
 	expect(t, r, "")
-	if s := r.Signatures[0]; r.Input.Format != "xmldsig" || s.Scope.Kind != sigverify.ScopeXML || len(s.Scope.References) < 2 || s.Signer.Name != "王小明" {
+	if s := r.Signatures[0]; r.Input.Format != "xmldsig" || s.Scope.Kind != sigverify.ScopeXML || len(s.Scope.References) < 2 || s.Signer.Name != "測試一號" {
 		t.Errorf("%+v", s.Scope)
 	}
 	expect(t, l.judgeFile(t, xml, years(1), files(nil), list), sigverify.SignedDataNotFound)

@@ -35,7 +35,7 @@ func TestEverySubIndicationHasWords(t *testing.T) {
 			r := &sigverify.Report{Indication: indication(sub), SubIndication: sub, ValidationTime: years(1)}
 			for i := range signatures {
 				r.Signatures = append(r.Signatures, sigverify.Signature{Index: i, Indication: indication(sub), SubIndication: sub, ClaimedTime: years(1), Level: "B",
-					Scope: sigverify.Scope{Kind: sigverify.ScopeDetached}, Signer: &sigverify.Identity{Name: "王小明", IDLast4: "6789", Kind: "citizen"}})
+					Scope: sigverify.Scope{Kind: sigverify.ScopeDetached}, Signer: &sigverify.Identity{Name: "測試一號", IDLast4: "6789", Kind: "citizen"}})
 			}
 			for _, lang := range i18n.Langs() {
 				s := r.Simple(texts, lang)
@@ -57,7 +57,7 @@ func TestSimpleReport(t *testing.T) {
 	l, texts := newLab(), must(i18n.Load())
 	p7s := stamped(t, l.sign(t, years(1)), l.tsa, years(0.9))
 	s := l.judge(t, p7s, whole(document)).Simple(texts, i18n.ZhHant)
-	if s.Outlook != sigverify.Valid || s.Title != "簽章有效" || !strings.Contains(s.Sentence, "王小明") || !strings.Contains(s.Sentence, "109年") {
+	if s.Outlook != sigverify.Valid || s.Title != "簽章有效" || !strings.Contains(s.Sentence, "測試一號") || !strings.Contains(s.Sentence, "109年") {
 		t.Errorf("%+v", s)
 	}
 	if s = l.judge(t, p7s, whole(other)).Simple(texts, i18n.En); s.Outlook != sigverify.Invalid || !strings.HasPrefix(s.Sentence, "This content was changed") {

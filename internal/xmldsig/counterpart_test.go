@@ -65,7 +65,7 @@ func TestXmlsecAgrees(t *testing.T) {
 	}
 	// One changed byte in the record: in the first point's object, which every point
 	// covers, and in a file, which only those that name it do.
-	bad := bytes.Replace(xml, []byte("王小明"), []byte("王小朋"), 1)
+	bad := bytes.Replace(xml, []byte("測試一號"), []byte("王小朋"), 1)
 	dir = folder(t, bad)
 	for point := 1; point <= 3; point++ {
 		if out, err := xmlsecVerify(dir, point); err == nil {

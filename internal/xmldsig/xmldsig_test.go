@@ -114,7 +114,7 @@ func addPoint(t testing.TB, xml []byte, id identity, p xmldsig.Point, o xmldsig.
 func chain(t testing.TB) []byte {
 	when := time.Date(2026, 3, 4, 13, 6, 7, 0, time.FixedZone("", 8*3600))
 	xml := must(xmldsig.NewSI("flow1")).XML()
-	xml = addPoint(t, xml, ec(), xmldsig.Point{Flow: "flow1", Action: "承辦", Name: "王小明", Title: "科員", Time: when,
+	xml = addPoint(t, xml, ec(), xmldsig.Point{Flow: "flow1", Action: "承辦", Name: "測試一號", Title: "科員", Time: when,
 		Drafts: []xmldsig.File{file(crypto.SHA256, "draft.di")}, Files: []xmldsig.File{file(crypto.SHA256, "att-1.pdf")}}, xmldsig.PointOptions{})
 	xml = addPoint(t, xml, rsa2(), xmldsig.Point{Flow: "flow1", Action: "核稿", Title: "科長 <代理>", Reason: "a & b \"c\"\tд", Time: when,
 		Files: []xmldsig.File{file(crypto.SHA512, "att-1.pdf"), file(crypto.SHA512, "att-2.pdf")}}, xmldsig.PointOptions{Hash: crypto.SHA512})
@@ -141,7 +141,7 @@ func TestChainOfPoints(t *testing.T) {
 		}
 	}
 	all := verify(t, xml, everything)
-	if p := all[0].Point; p.Action != "承辦" || p.Name != "王小明" || p.Title != "科員" || p.Time.Hour() != 13 || len(p.Drafts) != 1 || len(all[0].Files) != 2 {
+	if p := all[0].Point; p.Action != "承辦" || p.Name != "測試一號" || p.Title != "科員" || p.Time.Hour() != 13 || len(p.Drafts) != 1 || len(all[0].Files) != 2 {
 		t.Errorf("%+v", p)
 	}
 	if p := all[1].Point; p.Title != "科長 <代理>" || p.Reason != "a & b \"c\"\tд" {

@@ -53,10 +53,10 @@ func sampleSignature(sub sigverify.SubIndication) sigverify.Signature {
 	day := func(years int) time.Time { return sampleTime.AddDate(years, 0, 0) }
 	s := sigverify.Signature{SubIndication: sub, Level: "LT", ClaimedTime: day(0).Add(-time.Hour), ProvenTime: day(0).Add(-50 * time.Minute),
 		Scope:      sigverify.Scope{Kind: sigverify.ScopeDetached, Whole: true},
-		Signer:     &sigverify.Identity{Name: "王小明", IDLast4: "6789", Kind: "citizen", Issuer: "CN=(測試用) Sealgate Issuing CA", Serial: "5f01"},
+		Signer:     &sigverify.Identity{Name: "測試一號", IDLast4: "6789", Kind: "citizen", Issuer: "CN=(測試用) Sealgate Issuing CA", Serial: "5f01"},
 		Algorithms: sigverify.Algorithms{Digest: "SHA-256", Signature: "ecdsa", Key: "P-256"},
 		Proofs:     []sigverify.Proof{{Time: day(0).Add(-50 * time.Minute), Source: sigverify.ProofSignatureTimestamp}},
-		Chain: []sigverify.Certificate{{Subject: "SERIALNUMBER=9900000000000001,CN=王小明,C=TW", Serial: "5f0100c2", NotBefore: day(-1), NotAfter: day(1)},
+		Chain: []sigverify.Certificate{{Subject: "SERIALNUMBER=9900000000000001,CN=測試一號,C=TW", Serial: "5f0100c2", NotBefore: day(-1), NotAfter: day(1)},
 			{Subject: "CN=(測試用) Sealgate Root CA,O=(測試用) Sealgate,C=TW", Serial: "4d1cd4a3", NotBefore: day(-2), NotAfter: day(18), Anchor: true}},
 		Revocation: []sigverify.Revocation{{Source: "ocsp", From: sigverify.FromSignature, Status: "good", ThisUpdate: day(0)}},
 		Timestamps: []sigverify.Timestamp{{Kind: sigverify.ProofSignatureTimestamp, Indication: sigverify.TotalPassed, Time: day(0), Authority: "CN=(測試用) TSA"}},

@@ -131,7 +131,7 @@ func signSI(draft []byte, s cms.Signer) ([]byte, error) {
 		return nil, err
 	}
 	digest := sha256.Sum256(draft)
-	tbs, err := si.AddPoint(xmldsig.Point{Flow: "flow1", Action: "承辦", Name: "王小明", Time: time.Now(),
+	tbs, err := si.AddPoint(xmldsig.Point{Flow: "flow1", Action: "承辦", Name: "測試一號", Time: time.Now(),
 		Drafts: []xmldsig.File{{URI: "draft.di", Digest: digest[:]}}}, xmldsig.PointOptions{Certificate: s.Certificate})
 	if err != nil {
 		return nil, err
